@@ -1,0 +1,1 @@
+"""What keeps the promises of ports; named in processes/assembly alone."""

@@ -1,0 +1,1 @@
+"""Embedded storage: append-only segments and the SQLite index projected from them."""

@@ -1,0 +1,1 @@
+"""DICOM's own encodings: header, JSON, frames. Pure functions over buffers."""

@@ -1,0 +1,1 @@
+"""Receive, validate, identify, store, index, journal, acknowledge."""

@@ -1,0 +1,1 @@
+"""Protocols with their promises written on them; adapters keep them."""

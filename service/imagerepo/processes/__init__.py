@@ -1,0 +1,1 @@
+"""What runs: assembly, the serving tree."""

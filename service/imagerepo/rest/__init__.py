@@ -1,0 +1,1 @@
+"""The plain URIs to flows and back; nothing else."""
