@@ -1,19 +1,19 @@
 """Every error that crosses a room, split by what the caller should do next.
 
-    ImagerepoError
-    ├── RefusedError          the request is wrong; repeating it cannot help
-    │   ├── BadDicomError         the bytes are not the DICOM they claim to be
-    │   ├── BadRequestError       the protocol request is malformed
-    │   ├── ConflictError         another version is stored and the setting refuses a second
-    │   ├── NotFoundError         nothing has that name here
-    │   ├── NotAcceptableError    stored, but not in a form that was asked for
-    │   ├── ForbiddenError        known caller, not allowed
-    │   ├── UnauthorizedError     unknown caller
-    │   └── TooLargeError         above a limit
-    ├── UnavailableError      nothing became visible; the caller may retry
-    │   └── OutOfSpaceError       the disk or a quota is full
-    ├── SettingsError         start-up stops; names the field
-    └── DamagedError          stored bytes or rows fail their checks
+ImagerepoError
+├── RefusedError          the request is wrong; repeating it cannot help
+│   ├── BadDicomError         the bytes are not the DICOM they claim to be
+│   ├── BadRequestError       the protocol request is malformed
+│   ├── ConflictError         another version is stored and the setting refuses a second
+│   ├── NotFoundError         nothing has that name here
+│   ├── NotAcceptableError    stored, but not in a form that was asked for
+│   ├── ForbiddenError        known caller, not allowed
+│   ├── UnauthorizedError     unknown caller
+│   └── TooLargeError         above a limit
+├── UnavailableError      nothing became visible; the caller may retry
+│   └── OutOfSpaceError       the disk or a quota is full
+├── SettingsError         start-up stops; names the field
+└── DamagedError          stored bytes or rows fail their checks
 """
 
 
@@ -27,6 +27,10 @@ class RefusedError(ImagerepoError):
 
 class BadDicomError(RefusedError):
     """The bytes are not the DICOM they claim to be; the message names the element or offset."""
+
+
+class MismatchError(BadDicomError):
+    """A data set is not the instance that its command, its File Meta Information or the URL announced."""
 
 
 class BadRequestError(RefusedError):

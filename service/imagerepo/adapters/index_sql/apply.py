@@ -1,0 +1,309 @@
+"""Turn committed versions into rows, in the transaction of whoever calls.
+
+The result does not depend on the order of commits: a study's and a series' attributes are those of the earliest
+commit, so that an index rebuilt from the segments gives the same answers. Statements are plain SQL, made once: this
+is the hot path.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from imagerepo.adapters.index_sql.rows import fold, fold_name, microseconds, patient_of
+from imagerepo.model.instance import Attributes, Layout, Range
+from imagerepo.model.tier import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A committed version, as the index needs it."""
+
+    institution: str
+    attributes: Attributes
+    layout: Layout
+    transfer_syntax: str
+    number: int
+    digest: bytes
+    crc32: int
+    size: int
+    received_at: datetime
+    commit: int
+    ranges: Sequence[Range]
+
+
+@dataclass(slots=True)
+class _Added:
+    """What a batch adds to an institution's holdings."""
+
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+    size: int = 0
+
+
+class Applier:
+    """Writes rows through one connection. Forget it after a transaction that failed: it remembers keys."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._institutions: dict[str, int] = {}
+        self._objects: dict[tuple[str, str], int] = {}
+
+    def forget(self) -> None:
+        """Drop remembered keys, after a transaction was rolled back."""
+        self._institutions.clear()
+        self._objects.clear()
+
+    def apply(self, batch: Sequence[Stored]) -> list[bool]:
+        """Add versions; for each, whether its study's instances disagree about the patient."""
+        added: dict[int, _Added] = {}
+        differs: list[bool] = []
+        for stored in batch:
+            institution = self._institution(stored.institution)
+            sums = added.setdefault(institution, _Added())
+            study, disagrees = self._study(institution, stored, sums)
+            series = self._series(institution, study, stored, sums)
+            instance, is_new = self._instance((institution, study, series), stored)
+            if is_new:
+                sums.instances += 1
+                self._connection.execute(_COUNT_IN_STUDY, (study,))
+                self._connection.execute(_COUNT_IN_SERIES, (series,))
+            self._version(instance, stored)
+            sums.size += stored.size
+            differs.append(disagrees)
+        for institution, sums in added.items():
+            self._connection.execute(_ADD_HOLDING, (institution, sums.studies, sums.series, sums.instances, sums.size))
+        return differs
+
+    def _institution(self, name: str) -> int:
+        key = self._institutions.get(name)
+        if key is None:
+            self._connection.execute(_ADD_INSTITUTION, (name,))
+            (key,) = self._connection.execute(_FIND_INSTITUTION, (name,)).fetchone()
+            self._institutions[name] = key
+        return key
+
+    def _study(self, institution: int, stored: Stored, sums: _Added) -> tuple[int, bool]:
+        found = self._connection.execute(_FIND_STUDY, (institution, stored.attributes.study_uid)).fetchone()
+        if found is None:
+            sums.studies += 1
+            values = _study_values(stored)
+            key = _inserted(self._connection.execute(_ADD_STUDY, (institution, stored.attributes.study_uid, *values)))
+            self._index_text(key, stored.attributes)
+            return key, False
+        key, source, modalities, was, *patient = found
+        differs = bool(was) or tuple(patient) != patient_of(stored.attributes)
+        modality = stored.attributes.modality
+        known = modalities.split("\\") if modalities else []
+        if stored.commit < source:
+            self._forget_text(key)
+            self._connection.execute(_CHANGE_STUDY, (*_study_values(stored), key))
+            self._index_text(key, stored.attributes)
+        if (modality and modality not in known) or differs != bool(was) or stored.commit < source:
+            joined = "\\".join(sorted({*known, modality} - {""}))
+            self._connection.execute(_MARK_STUDY, (joined, differs, key))
+        return key, differs
+
+    def _index_text(self, key: int, attributes: Attributes) -> None:
+        self._connection.execute(
+            _ADD_TEXT,
+            (
+                key,
+                fold_name(attributes.patient_name),
+                fold(attributes.patient_id),
+                fold(attributes.study_description),
+                fold(attributes.accession_number),
+                fold_name(attributes.referring_physician_name),
+            ),
+        )
+
+    def _forget_text(self, key: int) -> None:
+        old = self._connection.execute(_TEXT_OF_STUDY, (key,)).fetchone()
+        name, patient_id, description, accession, referring = old
+        self._connection.execute(_DROP_TEXT, (key, name, fold(patient_id), description, fold(accession), referring))
+
+    def _series(self, institution: int, study: int, stored: Stored, sums: _Added) -> int:
+        found = self._connection.execute(_FIND_SERIES, (study, stored.attributes.series_uid)).fetchone()
+        if found is None:
+            sums.series += 1
+            self._connection.execute(_COUNT_SERIES, (study,))
+            return _inserted(
+                self._connection.execute(
+                    _ADD_SERIES, (institution, study, stored.attributes.series_uid, *_series_values(stored))
+                )
+            )
+        key, source = found
+        if stored.commit < source:
+            self._connection.execute(_CHANGE_SERIES, (*_series_values(stored), key))
+        return key
+
+    def _instance(self, place: tuple[int, int, int], stored: Stored) -> tuple[int, bool]:
+        attributes = stored.attributes
+        values = (
+            attributes.sop_class_uid,
+            attributes.instance_number,
+            attributes.rows,
+            attributes.columns,
+            attributes.bits_allocated,
+            attributes.number_of_frames,
+            stored.number,
+        )
+        added = self._connection.execute(_ADD_INSTANCE, (*place, attributes.instance_uid, *values))
+        if added.rowcount == 1:
+            return _inserted(added), True
+        key, current = self._connection.execute(_FIND_INSTANCE, (place[0], attributes.instance_uid)).fetchone()
+        if stored.number >= current:
+            self._connection.execute(_CHANGE_INSTANCE, (*values, key))
+        return key, False
+
+    def _version(self, instance: int, stored: Stored) -> None:
+        layout, pixel = stored.layout, stored.layout.pixel
+        values = (
+            instance,
+            stored.number,
+            stored.transfer_syntax,
+            stored.digest,
+            stored.crc32,
+            stored.size,
+            microseconds(stored.received_at),
+            stored.commit,
+            layout.data_set_offset,
+            layout.header_length,
+            layout.trailer_offset,
+            *((pixel.offset, pixel.length, pixel.frame_length, pixel.frames) if pixel else (None,) * 4),
+        )
+        try:
+            added = self._connection.execute(_ADD_VERSION, values)
+        except sqlite3.IntegrityError:
+            # Two commits gave one number: the flush of the earlier one failed, so that it was never acknowledged.
+            self._connection.execute(_DROP_RANGES, (instance, stored.number))
+            self._connection.execute(_DROP_COPIES, (instance, stored.number))
+            self._connection.execute(_DROP_VERSION, (instance, stored.number))
+            added = self._connection.execute(_ADD_VERSION, values)
+        copy = _inserted(self._connection.execute(_ADD_COPY, (_inserted(added), Tier.HOT)))
+        for ordinal, where in enumerate(stored.ranges):
+            object_ = self._object(where.store, where.key)
+            self._connection.execute(_ADD_RANGE, (copy, ordinal, object_, where.offset, where.length))
+
+    def _object(self, store: str, key: str) -> int:
+        found = self._objects.get((store, key))
+        if found is None:
+            self._connection.execute(_ADD_OBJECT, (store, key))
+            (found,) = self._connection.execute(_FIND_OBJECT, (store, key)).fetchone()
+            if len(self._objects) > 64:  # a writer appends to one segment at a time
+                self._objects.clear()
+            self._objects[store, key] = found
+        return found
+
+
+def _inserted(cursor: sqlite3.Cursor) -> int:
+    key = cursor.lastrowid
+    assert key is not None
+    return key
+
+
+def _study_values(stored: Stored) -> tuple[str | int, ...]:
+    one = stored.attributes
+    return (
+        one.patient_id,
+        one.issuer_of_patient_id,
+        one.patient_name,
+        fold_name(one.patient_name),
+        one.patient_birth_date,
+        one.patient_sex,
+        one.study_date,
+        one.study_time,
+        one.study_id,
+        one.study_description,
+        fold(one.study_description),
+        one.accession_number,
+        one.referring_physician_name,
+        fold_name(one.referring_physician_name),
+        one.timezone_offset,
+        one.modality,
+        stored.commit,
+    )
+
+
+def _series_values(stored: Stored) -> tuple[str | int, ...]:
+    one = stored.attributes
+    return (
+        one.modality,
+        one.series_number,
+        one.series_description,
+        fold(one.series_description),
+        one.body_part,
+        one.performed_step_date,
+        one.performed_step_time,
+        stored.commit,
+    )
+
+
+_STUDY_FIELDS = (
+    "patient_id, issuer_of_patient_id, patient_name, patient_name_key, patient_birth_date, patient_sex, study_date, "
+    "study_time, study_id, study_description, study_description_key, accession_number, referring_physician_name, "
+    "referring_physician_name_key, timezone_offset, modalities, source_commit"
+)
+_SERIES_FIELDS = (
+    "modality, series_number, series_description, series_description_key, body_part, performed_step_date, "
+    "performed_step_time, source_commit"
+)
+_INSTANCE_FIELDS = 'sop_class_uid, instance_number, "rows", columns, bits_allocated, number_of_frames, current'
+_VERSION_FIELDS = (
+    "instance_id, number, transfer_syntax, digest, crc32, size, received_at, commit_number, data_set_offset, "
+    "header_length, trailer_offset, pixel_offset, pixel_length, frame_length, frames"
+)
+
+
+def _insert(table: str, fields: str, *, ignore: bool = False) -> str:
+    places = ", ".join("?" * len(fields.split(",")))
+    return f'INSERT{" OR IGNORE" if ignore else ""} INTO "{table}" ({fields}) VALUES ({places})'
+
+
+def _update(table: str, fields: str) -> str:
+    return (
+        f'UPDATE "{table}" SET ' + ", ".join(f"{field.strip()} = ?" for field in fields.split(",")) + " WHERE id = ?"
+    )
+
+
+_ADD_INSTITUTION = _insert("institution", "name", ignore=True)
+_FIND_INSTITUTION = "SELECT id FROM institution WHERE name = ?"
+_FIND_STUDY = (
+    "SELECT id, source_commit, modalities, patient_differs, patient_id, issuer_of_patient_id, patient_name_key, "
+    "patient_birth_date, patient_sex FROM study WHERE institution_id = ? AND uid = ?"
+)
+_ADD_STUDY = _insert("study", f"institution_id, uid, {_STUDY_FIELDS}")
+_CHANGE_STUDY = _update("study", _STUDY_FIELDS)
+_MARK_STUDY = "UPDATE study SET modalities = ?, patient_differs = ? WHERE id = ?"
+_COUNT_SERIES = "UPDATE study SET series_count = series_count + 1 WHERE id = ?"
+_COUNT_IN_STUDY = "UPDATE study SET instance_count = instance_count + 1 WHERE id = ?"
+_TEXT_FIELDS = "rowid, patient_name, patient_id, study_description, accession_number, referring_physician_name"
+_ADD_TEXT = _insert("study_text", _TEXT_FIELDS)
+_DROP_TEXT = f"INSERT INTO study_text (study_text, {_TEXT_FIELDS}) VALUES ('delete', ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_TEXT_OF_STUDY = (
+    "SELECT patient_name_key, patient_id, study_description_key, accession_number, referring_physician_name_key "
+    "FROM study WHERE id = ?"
+)
+_FIND_SERIES = "SELECT id, source_commit FROM series WHERE study_id = ? AND uid = ?"
+_ADD_SERIES = _insert("series", f"institution_id, study_id, uid, {_SERIES_FIELDS}")
+_CHANGE_SERIES = _update("series", _SERIES_FIELDS)
+_COUNT_IN_SERIES = "UPDATE series SET instance_count = instance_count + 1 WHERE id = ?"
+_ADD_INSTANCE = _insert("instance", f"institution_id, study_id, series_id, uid, {_INSTANCE_FIELDS}", ignore=True)
+_FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND uid = ?"
+_CHANGE_INSTANCE = _update("instance", _INSTANCE_FIELDS)
+_ADD_VERSION = _insert("version", _VERSION_FIELDS)
+_OF_VERSION = "SELECT id FROM version WHERE instance_id = ? AND number = ?"
+_DROP_RANGES = f'DELETE FROM "range" WHERE copy_id IN (SELECT id FROM copy WHERE version_id IN ({_OF_VERSION}))'  # noqa: S608 - constants
+_DROP_COPIES = f"DELETE FROM copy WHERE version_id IN ({_OF_VERSION})"  # noqa: S608 - constants
+_DROP_VERSION = "DELETE FROM version WHERE instance_id = ? AND number = ?"
+_ADD_COPY = _insert("copy", "version_id, tier")
+_ADD_RANGE = _insert("range", 'copy_id, ordinal, object_id, "offset", length')
+_ADD_OBJECT = _insert("object", "store, key", ignore=True)
+_FIND_OBJECT = "SELECT id FROM object WHERE store = ? AND key = ?"
+_ADD_HOLDING = (
+    "INSERT INTO holding (institution_id, study_count, series_count, instance_count, hot_bytes) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (institution_id) DO UPDATE SET study_count = study_count + excluded.study_count, "
+    "series_count = series_count + excluded.series_count, instance_count = instance_count + excluded.instance_count, "
+    "hot_bytes = hot_bytes + excluded.hot_bytes"
+)

@@ -1,0 +1,61 @@
+"""Connections to SQLite: the index and the metadata cache."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagerepo.errors import OutOfSpaceError, UnavailableError
+
+INDEX = "index.sqlite"
+_FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
+_BUSY = 10.0  # seconds to wait for another process's transaction
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database for one thread at a time; transactions are begun by hand."""
+    connection = sqlite3.connect(
+        path, timeout=_BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")  # durability is the segments'; this is a projection
+    connection.execute("PRAGMA wal_autocheckpoint=0")  # the parent checkpoints, so that no ingest waits for it
+    connection.execute("PRAGMA cache_size=-32768")  # 32 MiB
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A write transaction. Raises UnavailableError if it cannot be made; then nothing has changed."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if getattr(error, "sqlite_errorname", "") in _FULL:
+            raise OutOfSpaceError("no room left to write the index; free some space on its disk") from error
+        raise UnavailableError(f"the index cannot be written: {error}") from error
+
+
+class PerThread:
+    """A connection for each thread that asks."""
+
+    def __init__(self, open_: Callable[[], sqlite3.Connection]) -> None:
+        self._open = open_
+        self._local = threading.local()
+
+    def get(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._open()
+        return connection

@@ -1,0 +1,167 @@
+"""Reads of the index (ports.index.Index) from SQLite."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from imagerepo.adapters.index_sql import search
+from imagerepo.adapters.index_sql.engine import INDEX, PerThread, connect
+from imagerepo.adapters.index_sql.rows import (
+    SERIES_COLUMNS,
+    STUDY_COLUMNS,
+    VERSION_COLUMNS,
+    instance_row,
+    series_row,
+    study_row,
+    version_of,
+)
+from imagerepo.errors import NotFoundError, UnavailableError
+from imagerepo.model.instance import Version
+from imagerepo.model.query import Found, Level, Query
+from imagerepo.model.scope import Scope
+from imagerepo.model.tier import Tier
+from imagerepo.ports.index import Holdings
+
+_JOINS = (
+    "JOIN series s ON s.id = i.series_id JOIN study t ON t.id = i.study_id "
+    "JOIN version v ON v.instance_id = i.id AND v.number = {number} JOIN copy c ON c.version_id = v.id "
+    'JOIN "range" r ON r.copy_id = c.id JOIN object o ON o.id = r.object_id '
+)
+_ONE = (
+    f"SELECT {VERSION_COLUMNS} FROM instance i {_JOINS.format(number='coalesce(?, i.current)')}"  # noqa: S608 - constants
+    "WHERE i.institution_id = ? AND i.uid = ? ORDER BY c.id, r.ordinal"
+)
+# The page is cut before the joins, so that a version with many ranges counts once.
+_PAGE = (
+    "SELECT i.id, {columns} FROM (SELECT i.* FROM instance i {within} AND i.id > ? ORDER BY i.id LIMIT ?) i {joins} "
+    "ORDER BY i.id, c.id, r.ordinal"
+)
+
+
+class SqlIndex:
+    """Reads through one connection a thread."""
+
+    def __init__(self, data: Path) -> None:
+        self._connections = PerThread(lambda: connect(data / INDEX))
+        self._institutions: dict[str, int] = {}
+
+    def version(self, scope: Scope) -> Version:
+        """The version that `scope` names. Raises NotFoundError."""
+        rows = self._rows(_ONE, (scope.version, self._institution(scope.institution), scope.instance_uid))
+        if rows:
+            found = version_of(scope.institution, _first_copy(rows))
+            if scope.study_uid in {None, found.study_uid} and scope.series_uid in {None, found.series_uid}:
+                return found
+        which = f" version {scope.version}" if scope.version is not None else ""
+        raise NotFoundError(f"no instance {scope.instance_uid}{which} here")
+
+    def versions(self, scope: Scope, after: int, limit: int) -> Sequence[tuple[int, Version]]:
+        """A page of current versions with their positions, in order of storing."""
+        if scope.instance_uid is not None:
+            return [(1, self.version(scope))] if after == 0 else []
+        within, key = self._container(scope)
+        sql = _PAGE.format(columns=VERSION_COLUMNS, within=within, joins=_JOINS.format(number="i.current"))
+        rows = self._rows(sql, (key, after, limit))
+        return [
+            (position, version_of(scope.institution, _first_copy([row[1:] for row in group])))
+            for position, group in groupby(rows, key=lambda row: row[0])
+        ]
+
+    def search(self, query: Query) -> Sequence[Found]:
+        """Entities that match, newest first."""
+        institution = self._find_institution(query.institution)
+        if institution is None:
+            return []
+        made = search.statement(query, institution)
+        return [_found(row, query.level) for row in self._rows(made.sql, made.parameters)]
+
+    def study_of(self, scope: Scope) -> str:
+        """The Study Instance UID that holds a series or instance. Raises NotFoundError."""
+        institution = self._institution(scope.institution)
+        if scope.instance_uid is not None:
+            table, uid = "instance", scope.instance_uid
+        elif scope.series_uid is not None:
+            table, uid = "series", scope.series_uid
+        else:
+            table, uid = "study", scope.study_uid
+        join = "study t" if table == "study" else f"{table} x JOIN study t ON t.id = x.study_id"
+        alias = "t" if table == "study" else "x"
+        rows = self._rows(
+            f"SELECT t.uid FROM {join} WHERE {alias}.institution_id = ? AND {alias}.uid = ? LIMIT 1",  # noqa: S608 - names from above
+            (institution, uid),
+        )
+        if not rows:
+            raise NotFoundError(f"no {table} {uid} here")
+        return rows[0][0]
+
+    def holdings(self) -> Mapping[str, Holdings]:
+        """What every institution has."""
+        rows = self._rows(
+            "SELECT n.name, h.study_count, h.series_count, h.instance_count, h.hot_bytes, h.cold_bytes "
+            "FROM holding h JOIN institution n ON n.id = h.institution_id",
+            (),
+        )
+        return {
+            name: Holdings(studies, series, instances, {Tier.HOT: hot, Tier.COLD: cold})
+            for name, studies, series, instances, hot, cold in rows
+        }
+
+    def check(self) -> None:
+        """Raise UnavailableError if the index cannot be read."""
+        self._rows("SELECT 1 FROM institution LIMIT 1", ())
+
+    def _rows(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connections.get().execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise UnavailableError(f"the index cannot be read: {error}") from error
+
+    def _find_institution(self, name: str) -> int | None:
+        key = self._institutions.get(name)
+        if key is None:
+            rows = self._rows("SELECT id FROM institution WHERE name = ?", (name,))
+            if rows:
+                key = self._institutions[name] = rows[0][0]
+        return key
+
+    def _institution(self, name: str) -> int:
+        key = self._find_institution(name)
+        if key is None:
+            raise NotFoundError(f"institution {name!r} has stored nothing yet")
+        return key
+
+    def _container(self, scope: Scope) -> tuple[str, int]:
+        institution = self._institution(scope.institution)
+        if scope.series_uid is None:
+            rows = self._rows(
+                "SELECT id FROM study WHERE institution_id = ? AND uid = ?", (institution, scope.study_uid)
+            )
+            if not rows:
+                raise NotFoundError(f"no study {scope.study_uid} here")
+            return "WHERE i.study_id = ?", rows[0][0]
+        rows = self._rows(
+            "SELECT s.id, t.uid FROM series s JOIN study t ON t.id = s.study_id WHERE s.institution_id = ? AND s.uid = ?",
+            (institution, scope.series_uid),
+        )
+        for key, study_uid in rows:
+            if scope.study_uid in {None, study_uid}:
+                return "WHERE i.series_id = ?", key
+        raise NotFoundError(f"no series {scope.series_uid} here")
+
+
+def _first_copy(rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+    # Rows come by copy and ordinal; placement will choose among copies, today there is one.
+    return rows
+
+
+def _found(row: tuple[Any, ...], level: Level) -> Found:
+    studies, series = len(STUDY_COLUMNS), len(SERIES_COLUMNS)
+    study = study_row(row[:studies])
+    if level is Level.STUDY:
+        return Found(study)
+    of_series = series_row(row[studies : studies + series])
+    if level is Level.SERIES:
+        return Found(study, of_series)
+    return Found(study, of_series, instance_row(row[studies + series :]))

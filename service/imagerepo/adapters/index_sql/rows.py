@@ -1,0 +1,99 @@
+"""Between rows and values."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from imagerepo.model.instance import Attributes, Copy, Layout, PixelLayout, Range, Version
+from imagerepo.model.query import InstanceRow, SeriesRow, StudyRow
+from imagerepo.model.tier import Tier
+from imagerepo.model.uids import Uid
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def fold(text: str) -> str:
+    """What a search without regard to case compares."""
+    return text.casefold()
+
+
+def fold_name(name: str) -> str:
+    """A person name as it is searched: empty trailing components do not count (PS3.5 6.2.1.1)."""
+    return name.casefold().rstrip("^= ")
+
+
+def microseconds(at: datetime) -> int:
+    """Microseconds since 1970."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def patient_of(attributes: Attributes) -> tuple[str, ...]:
+    """What has to agree over a study's instances."""
+    return (
+        attributes.patient_id,
+        attributes.issuer_of_patient_id,
+        fold_name(attributes.patient_name),
+        attributes.patient_birth_date,
+        attributes.patient_sex,
+    )
+
+
+VERSION_COLUMNS = (
+    "t.uid, s.uid, i.uid, i.sop_class_uid, v.transfer_syntax, v.number, v.digest, v.crc32, v.size, v.received_at, "
+    "v.data_set_offset, v.header_length, v.trailer_offset, v.pixel_offset, v.pixel_length, v.frame_length, v.frames, "
+    'c.tier, o.store, o.key, r."offset", r.length'
+)
+
+
+def version_of(institution: str, rows: Sequence[tuple[Any, ...]]) -> Version:
+    """A version from its rows of VERSION_COLUMNS, one a range, in order."""
+    row = rows[0]
+    pixel = PixelLayout(row[13], row[14], row[15], row[16] or b"") if row[13] is not None else None
+    return Version(
+        institution,
+        Uid(row[0]),
+        Uid(row[1]),
+        Uid(row[2]),
+        Uid(row[3]),
+        Uid(row[4]),
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        _EPOCH + row[9] * _MICROSECOND,
+        Layout(row[10], row[11], row[12], pixel),
+        Copy(tuple(Range(*one[18:22]) for one in rows), Tier(row[17])),
+    )
+
+
+STUDY_COLUMNS = (
+    "uid", "patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex", "study_date",
+    "study_time", "study_id", "study_description", "accession_number", "referring_physician_name", "timezone_offset",
+    "modalities", "series_count", "instance_count", "patient_differs",
+)  # fmt: skip
+SERIES_COLUMNS = (
+    "uid", "modality", "series_number", "series_description", "body_part", "performed_step_date",
+    "performed_step_time", "instance_count",
+)  # fmt: skip
+INSTANCE_COLUMNS = (
+    "uid", "sop_class_uid", "instance_number", "rows", "columns", "bits_allocated", "number_of_frames",
+)  # fmt: skip
+
+
+def study_row(row: Sequence[Any]) -> StudyRow:
+    """A study from its STUDY_COLUMNS."""
+    *text, modalities, series_count, instance_count, differs = row
+    return StudyRow(
+        *text, tuple(modalities.split("\\")) if modalities else (), series_count, instance_count, bool(differs)
+    )
+
+
+def series_row(row: Sequence[Any]) -> SeriesRow:
+    """A series from its SERIES_COLUMNS."""
+    return SeriesRow(*row)
+
+
+def instance_row(row: Sequence[Any]) -> InstanceRow:
+    """An instance from its INSTANCE_COLUMNS and the transfer syntax of its current version."""
+    return InstanceRow(*row)

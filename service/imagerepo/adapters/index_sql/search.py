@@ -1,0 +1,176 @@
+"""A query to SQL: one index drives it, and gives the order; the other matches filter what it yields."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imagerepo.adapters.index_sql.rows import INSTANCE_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS, fold, fold_name
+from imagerepo.model.query import Between, Equals, Key, Level, Match, OneOf, Query, Wildcard
+
+# Key -> table alias and column; names and descriptions are searched case folded.
+_COLUMNS = {
+    Key.STUDY_DATE: "t.study_date",
+    Key.STUDY_TIME: "t.study_time",
+    Key.ACCESSION_NUMBER: "t.accession_number",
+    Key.REFERRING_PHYSICIAN_NAME: "t.referring_physician_name_key",
+    Key.STUDY_DESCRIPTION: "t.study_description_key",
+    Key.PATIENT_NAME: "t.patient_name_key",
+    Key.PATIENT_ID: "t.patient_id",
+    Key.ISSUER_OF_PATIENT_ID: "t.issuer_of_patient_id",
+    Key.PATIENT_BIRTH_DATE: "t.patient_birth_date",
+    Key.PATIENT_SEX: "t.patient_sex",
+    Key.STUDY_INSTANCE_UID: "t.uid",
+    Key.STUDY_ID: "t.study_id",
+    Key.MODALITY: "s.modality",
+    Key.SERIES_DESCRIPTION: "s.series_description_key",
+    Key.SERIES_INSTANCE_UID: "s.uid",
+    Key.SERIES_NUMBER: "s.series_number",
+    Key.BODY_PART_EXAMINED: "s.body_part",
+    Key.PERFORMED_STEP_START_DATE: "s.performed_step_date",
+    Key.PERFORMED_STEP_START_TIME: "s.performed_step_time",
+    Key.SOP_CLASS_UID: "i.sop_class_uid",
+    Key.SOP_INSTANCE_UID: "i.uid",
+    Key.INSTANCE_NUMBER: "i.instance_number",
+}
+_FOLDED = {Key.STUDY_DESCRIPTION: fold, Key.SERIES_DESCRIPTION: fold}
+_NAMES = {Key.PATIENT_NAME, Key.REFERRING_PHYSICIAN_NAME}
+
+# What has trigrams, and under which name.
+_TRIGRAMS = {
+    Key.PATIENT_NAME: "patient_name",
+    Key.PATIENT_ID: "patient_id",
+    Key.STUDY_DESCRIPTION: "study_description",
+    Key.ACCESSION_NUMBER: "accession_number",
+    Key.REFERRING_PHYSICIAN_NAME: "referring_physician_name",
+}
+_TRIGRAM = 3
+
+# Indexes that can drive a query by level, best first: the one named is forced, by a unary + on the other columns.
+_DRIVERS = (
+    Key.SOP_INSTANCE_UID,
+    Key.SERIES_INSTANCE_UID,
+    Key.STUDY_INSTANCE_UID,
+    Key.ACCESSION_NUMBER,
+    Key.PATIENT_ID,
+    Key.PATIENT_NAME,
+    Key.STUDY_DATE,
+)
+_MOST_STUDIES = 10_000  # studies that trigrams may offer to a query that has no better index
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL and its parameters."""
+
+    sql: str
+    parameters: tuple[str | int, ...]
+
+
+_COLUMNS_OF = {
+    Level.STUDY: ", ".join(f"t.{name}" for name in STUDY_COLUMNS),
+    Level.SERIES: ", ".join(f's."{name}"' for name in SERIES_COLUMNS),
+    Level.INSTANCE: ", ".join(f'i."{name}"' for name in INSTANCE_COLUMNS) + ", v.transfer_syntax",
+}
+_FROM = {
+    Level.STUDY: "study t",
+    Level.SERIES: "study t JOIN series s ON s.study_id = t.id",
+    Level.INSTANCE: (
+        "study t JOIN series s ON s.study_id = t.id JOIN instance i ON i.series_id = s.id "
+        "JOIN version v ON v.instance_id = i.id AND v.number = i.current"
+    ),
+}
+_ALIAS = {Level.STUDY: "t", Level.SERIES: "s", Level.INSTANCE: "i"}
+
+
+def statement(query: Query, institution: int) -> Statement:
+    """The statement whose rows are a study's, then a series', then an instance's columns, as deep as the level."""
+    matches = dict(query.matches)
+    driver = next((key for key in _DRIVERS if key in matches and _indexed(matches[key])), None)
+    alias = _ALIAS[query.level]
+    conditions: list[str] = []
+    parameters: list[str | int] = []
+    holder = _ALIAS[driver.level] if driver else alias if query.level is Level.STUDY else "t"
+    conditions.append(f"{holder}.institution_id = ?")
+    parameters.append(institution)
+    for key, match in query.matches:
+        for condition, values in _conditions(key, match, query.level):
+            conditions.append(condition)
+            parameters.extend(values)
+        trigram = _trigram(key, match)
+        if trigram is not None and driver is None:
+            conditions.append("t.id IN (SELECT rowid FROM study_text WHERE study_text MATCH ?)")
+            parameters.append(trigram)
+    order = f"t.study_date DESC, {alias}.id DESC" if driver is Key.STUDY_DATE else f"{alias}.id DESC"
+    columns = ", ".join(_COLUMNS_OF[level] for level in _levels(query.level))
+    sql = f"SELECT {columns} FROM {_FROM[query.level]} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - only names from this module; values are parameters
+    return Statement(sql, (*parameters, query.limit, query.offset))
+
+
+def _levels(level: Level) -> tuple[Level, ...]:
+    order = (Level.STUDY, Level.SERIES, Level.INSTANCE)
+    return order[: order.index(level) + 1]
+
+
+def _indexed(match: Match) -> bool:
+    return not isinstance(match, Wildcard) or bool(_prefix(match.pattern))
+
+
+def _prefix(pattern: str) -> str:
+    end = min((pattern.find(mark) for mark in "*?" if mark in pattern), default=len(pattern))
+    return pattern[:end]
+
+
+def _folded(key: Key, text: str) -> str:
+    if key in _NAMES:
+        return fold_name(text)
+    return _FOLDED[key](text) if key in _FOLDED else text
+
+
+def _conditions(key: Key, match: Match, level: Level) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    if key is Key.MODALITIES_IN_STUDY or (key is Key.MODALITY and level is Level.STUDY):
+        yield _modalities(match)
+        return
+    column = _COLUMNS[key]
+    match match:
+        case Equals(value):
+            yield f"{column} = ?", (_folded(key, value),)
+        case OneOf(values):
+            yield f"{column} IN ({', '.join('?' * len(values))})", values
+        case Between(low, high):
+            # An absent value is in no range. 'ffff' sorts after every digit, and takes in longer times.
+            yield f"{column} >= ?", (low or "0",)
+            if high:
+                yield f"{column} <= ?", (high + "\uffff",)
+        case Wildcard(pattern):
+            folded = _folded_pattern(key, pattern)
+            prefix = _prefix(folded)
+            if prefix:
+                yield f"{column} >= ? AND {column} < ?", (prefix, prefix + "\U0010ffff")
+            yield f"{column} GLOB ?", (folded.replace("[", "[[]"),)
+
+
+def _folded_pattern(key: Key, pattern: str) -> str:
+    if key in _NAMES:
+        return pattern.casefold()
+    return _folded(key, pattern)
+
+
+def _modalities(match: Match) -> tuple[str, tuple[str | int, ...]]:
+    values = match.values if isinstance(match, OneOf) else (match.pattern if isinstance(match, Wildcard) else "",)
+    if isinstance(match, Equals):
+        values = (match.value,)
+    one = "('\\' || t.modalities || '\\') GLOB ?"
+    patterns = tuple("*\\" + value.replace("[", "[[]") + "\\*" for value in values)
+    return "(" + " OR ".join([one] * len(patterns)) + ")", patterns
+
+
+def _trigram(key: Key, match: Match) -> str | None:
+    """An FTS5 expression that every value matching the pattern satisfies, or None."""
+    if key not in _TRIGRAMS or not isinstance(match, Wildcard):
+        return None
+    literals = [
+        part for part in _folded_pattern(key, match.pattern).replace("?", "*").split("*") if len(part) >= _TRIGRAM
+    ]
+    if not literals:
+        return None
+    quoted = " AND ".join('"' + part.replace('"', '""') + '"' for part in literals)
+    return f"{_TRIGRAMS[key]} : ({quoted})"

@@ -1,0 +1,151 @@
+"""The index's tables. Text is as in model.instance.Attributes; `…_key` is what is searched: case folded.
+
+study > series > instance > version > copy > range; a range lies in an object.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# SQLite counts its own keys only for this exact type.
+_Key = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _key() -> Column[int]:
+    return Column("id", _Key, primary_key=True)
+
+
+def _to(table: str, name: str | None = None) -> Column[int]:
+    return Column(name or f"{table}_id", _Key, ForeignKey(f"{table}.id"), nullable=False)
+
+
+def _text(*names: str) -> list[Column[str]]:
+    return [Column(name, Text, nullable=False, server_default="") for name in names]
+
+
+def _number(*names: str) -> list[Column[int]]:
+    return [Column(name, BigInteger, nullable=False, server_default="0") for name in names]
+
+
+def _optional(*names: str) -> list[Column[int]]:
+    return [Column(name, BigInteger) for name in names]
+
+
+institution = Table("institution", metadata, _key(), Column("name", Text, nullable=False, unique=True))
+
+study = Table(
+    "study",
+    metadata,
+    _key(),
+    _to("institution"),
+    *_text("uid", "patient_id", "issuer_of_patient_id", "patient_name", "patient_name_key", "patient_birth_date"),
+    *_text("patient_sex", "study_date", "study_time", "study_id", "study_description", "study_description_key"),
+    *_text("accession_number", "referring_physician_name", "referring_physician_name_key", "timezone_offset"),
+    *_text("modalities"),  # joined by backslashes, in order
+    *_number("series_count", "instance_count"),
+    *_number("patient_differs"),  # 1: instances disagree about the patient
+    *_number("source_commit"),  # the earliest commit, whose attributes these are
+    UniqueConstraint("institution_id", "uid"),
+    Index("study_by_patient_id", "institution_id", "patient_id"),
+    Index("study_by_patient_name", "institution_id", "patient_name_key"),
+    Index("study_by_date", "institution_id", "study_date"),
+    Index("study_by_accession", "institution_id", "accession_number"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    _key(),
+    _to("institution"),
+    _to("study"),
+    *_text("uid", "modality", "series_number", "series_description", "series_description_key"),
+    *_text("body_part", "performed_step_date", "performed_step_time"),
+    *_number("instance_count", "source_commit"),
+    UniqueConstraint("study_id", "uid"),
+    Index("series_by_uid", "institution_id", "uid"),
+    Index("series_by_modality", "institution_id", "modality"),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    _key(),
+    _to("institution"),
+    _to("study"),
+    _to("series"),
+    *_text("uid", "sop_class_uid", "instance_number"),
+    *_optional("rows", "columns", "bits_allocated", "number_of_frames"),
+    *_number("current"),  # number of the current version
+    UniqueConstraint("institution_id", "uid"),
+    Index("instance_by_study", "study_id"),
+    Index("instance_by_series", "series_id"),
+)
+
+version = Table(
+    "version",
+    metadata,
+    _key(),
+    _to("instance"),
+    *_number("number"),
+    *_text("transfer_syntax"),
+    Column("digest", LargeBinary, nullable=False),
+    *_number("crc32", "size", "received_at", "commit_number"),  # received_at: microseconds since 1970, UTC
+    *_number("data_set_offset", "header_length", "trailer_offset"),
+    *_optional("pixel_offset", "pixel_length", "frame_length"),
+    Column("frames", LargeBinary),
+    UniqueConstraint("instance_id", "number"),
+)
+
+copy = Table(
+    "copy",
+    metadata,
+    _key(),
+    _to("version"),
+    *_text("tier"),
+    *_optional("verified_at", "expires_at"),
+    Index("copy_by_version", "version_id"),
+)
+
+object_ = Table("object", metadata, _key(), *_text("store", "key"), UniqueConstraint("store", "key"))
+
+range_ = Table(
+    "range",
+    metadata,
+    Column("copy_id", _Key, ForeignKey("copy.id"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    _to("object"),
+    *_number("offset", "length"),
+    sqlite_with_rowid=False,
+)
+
+# Holdings, kept in the transaction that changes them, so that no scrape has to count rows.
+holding = Table(
+    "holding",
+    metadata,
+    Column("institution_id", _Key, ForeignKey("institution.id"), primary_key=True),
+    *_number("study_count", "series_count", "instance_count", "hot_bytes", "cold_bytes"),
+)
+
+# What of each segment is in these tables, in the same transaction.
+segment = Table("segment", metadata, Column("name", Text, primary_key=True), *_number("applied", "last_commit"))
+
+# Where each chain of the journal stands.
+chain = Table(
+    "chain",
+    metadata,
+    Column("institution", Text, primary_key=True),
+    Column("writer", Text, primary_key=True),
+    *_number("sequence"),
+    *_text("digest"),
+)

@@ -1,0 +1,259 @@
+"""The steps of an embedded commit.
+
+1. Bytes are appended to this writer's segment; nothing names them yet.
+2. Under the data folder's lock each instance gets its version number, and the commit its own.
+3. The commit record is appended and flushed: from here on all of it is durable.
+4. Under the lock again its rows are written; then it is answered.
+
+An instance is in flight from 2 to 4: whoever else has it waits, so that two commits never give one number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagerepo import telemetry
+from imagerepo.adapters.index_sql.apply import Applier, Stored
+from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
+from imagerepo.adapters.segments import lines, projection
+from imagerepo.adapters.segments.decide import Decided, Decision, Known, as_known, decide, known_versions
+from imagerepo.adapters.segments.lines import Link
+from imagerepo.adapters.segments.numbers import SLOTS, Numbers, mark
+from imagerepo.adapters.segments.place import Place
+from imagerepo.adapters.segments.projection import Position
+from imagerepo.adapters.segments.spool import SpoolFile
+from imagerepo.adapters.segments.writer import SegmentWriter
+from imagerepo.errors import ImagerepoError, OutOfSpaceError, UnavailableError
+from imagerepo.model.arrival import InMemory
+from imagerepo.model.events import Action, CommitKind, Committed, JournalRequest, Request, StoreRequest
+from imagerepo.model.instance import Range
+
+
+@dataclass(slots=True)
+class Item:
+    """One request on its way through a commit; without result it has to come again."""
+
+    request: Request
+    result: Committed | None = None
+    where: Range | None = None  # of its bytes, once they are written
+    decided: Decided | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A durable commit, to be turned into rows."""
+
+    position: Position
+    stored: list[tuple[Item, Stored]]
+    others: list[Item]
+    links: dict[str, Link]
+
+
+class Batch:
+    """Carries commits of one writer, one at a time."""
+
+    def __init__(self, place: Place, state: Path) -> None:
+        """Open the writer's things; its rows must be complete (replay.py)."""
+        self._place = place
+        self._numbers = Numbers(state, place.number)
+        self._writer = SegmentWriter(place.data, place.writer, place.segment_size)
+        self._connection = connect(place.data / INDEX)
+        self._applier = Applier(self._connection)
+        self._links = projection.links(self._connection, place.writer)
+        self._left: _Written | None = None  # durable, but its rows could not be written
+        self._voids: list[int] = []
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._writer.retire()
+        self._numbers.close()
+        self._connection.close()
+
+    def run(self, items: Sequence[Item]) -> None:
+        """Commit what can be committed now; items in flight elsewhere stay without result.
+
+        Raises:
+            ImagerepoError: what has no result failed, and nothing of it is visible.
+        """
+        self._finish_what_is_left()
+        items = [item for item in items if not self._is_duplicate(item)][:SLOTS]
+        if not items:
+            return
+        self._writer.prepare()
+        self._write_bytes(items)
+        ready, number = self._number(items)
+        if all(_is(item, Decision.DUPLICATE) for item in ready):
+            # Of visible versions: nothing in this commit could fail them any more.
+            for item in ready:
+                item.result = _answer(item.decided)
+            self._writer.abandon()
+            self._land()
+            return
+        try:
+            written = self._write_commit(number, ready)
+        except ImagerepoError:
+            self._voids.append(number)
+            self._writer.abandon()
+            self._land()
+            raise
+        self._left = written
+        self._finish_what_is_left()
+
+    def _is_duplicate(self, item: Item) -> bool:
+        """Answer what is stored already, before any byte is written."""
+        if not isinstance(item.request, StoreRequest):
+            return False
+        found = decide(item.request, known_versions(self._connection, item.request))
+        if found.decision is Decision.DUPLICATE:
+            item.result = Committed(CommitKind.DUPLICATE, found.version)
+            return True
+        item.decided = found
+        return False
+
+    def _write_bytes(self, items: Sequence[Item]) -> None:
+        with telemetry.ingest_step_duration.labels("write").time():
+            for item in items:
+                request = item.request
+                if not isinstance(request, StoreRequest) or item.decided is None:
+                    continue
+                # In a segment that was retired since, bytes written for an earlier try may be gone.
+                if item.decided.decision is not Decision.STORE:
+                    continue
+                if not self._place.has_room():
+                    raise OutOfSpaceError(
+                        "the disk of the data folder is full (setting storage.reserve); free some space"
+                    )
+                if isinstance(request.payload, InMemory):
+                    item.where = self._writer.data(request.payload.buffers, request.payload.size, request.crc32)
+                elif item.where is None:
+                    assert isinstance(request.payload, SpoolFile)
+                    item.where = request.payload.make_durable()
+
+    def _number(self, items: Sequence[Item]) -> tuple[list[Item], int]:
+        """Give version numbers; the items that have one or need none, and the commit's number."""
+        ready: list[Item] = []
+        marks: list[bytes] = []
+        pending: dict[bytes, list[Known]] = {}
+        with self._numbers.locked():
+            for item in items:
+                request = item.request
+                if not isinstance(request, StoreRequest):
+                    ready.append(item)
+                    continue
+                name = mark(request.caller.institution, request.attributes.instance_uid)
+                if self._numbers.in_flight_elsewhere(name):
+                    continue
+                known = pending.get(name)
+                if known is None:
+                    known = pending[name] = known_versions(self._connection, request)
+                item.decided = decide(request, known)
+                if item.decided.decision is Decision.STORE:
+                    if item.where is None:
+                        continue  # was to be refused a moment ago; its bytes are written when it comes again
+                    known.append(as_known(request, item.decided.version))
+                    marks.append(name)
+                ready.append(item)
+            self._numbers.take_off(marks)
+            return ready, self._numbers.next_commit()
+
+    def _write_commit(self, number: int, items: Sequence[Item]) -> _Written:
+        links = dict(self._links)
+        written: list[bytes] = []
+        stored: list[tuple[Item, Stored]] = []
+        others: list[Item] = []
+        for item in items:
+            institution = item.request.caller.institution
+            link = links.get(institution, lines.START)
+            line = self._line(item, link)
+            if line is None:
+                others.append(item)
+                continue
+            written.append(line)
+            links[institution] = lines.follow(link, line)
+            if _is(item, Decision.STORE):
+                stored.append((item, _stored(item, number)))
+            else:
+                others.append(item)
+        body = lines.commit_body(number, self._place.writer, self._voids, written)
+        with telemetry.ingest_step_duration.labels("flush").time():
+            offset = self._writer.commit(number, body)
+        self._voids.clear()
+        self._links = links
+        for item, _ in stored:
+            if isinstance(item.request, StoreRequest) and isinstance(item.request.payload, SpoolFile):
+                item.request.payload.committed()
+        end = Position(self._writer.name, offset, number)
+        return _Written(end, stored, others, links)
+
+    def _line(self, item: Item, link: Link) -> bytes | None:
+        request, decided = item.request, item.decided
+        if isinstance(request, JournalRequest):
+            return lines.journal_line(request, link)
+        assert decided is not None
+        if decided.decision is Decision.STORE:
+            assert item.where is not None
+            return lines.store_line(request, decided.version, (item.where,), link)
+        if decided.decision is Decision.REFUSE:
+            detail = (("instance", request.attributes.instance_uid), ("reason", str(decided.error)))
+            return lines.journal_line(JournalRequest(request.caller, Action.REFUSE, request.received_at, detail), link)
+        return None
+
+    def _finish_what_is_left(self) -> None:
+        """Write the rows of the durable commit that has none yet, answer it, and land.
+
+        Raises:
+            UnavailableError: the rows cannot be written; nothing more can be committed until they are.
+        """
+        written = self._left
+        if written is None:
+            return
+        with telemetry.ingest_step_duration.labels("index").time(), self._numbers.locked():
+            try:
+                with transaction(self._connection):
+                    differs = self._applier.apply([stored for _, stored in written.stored])
+                    projection.mark_applied(self._connection, written.position, self._place.writer, written.links)
+            except UnavailableError:
+                self._applier.forget()
+                raise
+            self._left = None
+            self._numbers.land()
+        for (item, stored), disagrees in zip(written.stored, differs, strict=True):
+            item.result = Committed(CommitKind.STORED, stored.number, patient_differs=disagrees)
+        for item in written.others:
+            item.result = _answer(item.decided)
+
+    def _land(self) -> None:
+        with self._numbers.locked():
+            self._numbers.land()
+
+
+def _is(item: Item, decision: Decision) -> bool:
+    return item.decided is not None and item.decided.decision is decision
+
+
+def _answer(decided: Decided | None) -> Committed:
+    if decided is None:
+        return Committed(CommitKind.JOURNALED)
+    if decided.decision is Decision.DUPLICATE:
+        return Committed(CommitKind.DUPLICATE, decided.version)
+    return Committed(CommitKind.CONFLICT, error=decided.error)
+
+
+def _stored(item: Item, commit: int) -> Stored:
+    request = item.request
+    assert isinstance(request, StoreRequest)
+    assert item.decided is not None
+    assert item.where is not None
+    return Stored(
+        institution=request.caller.institution,
+        attributes=request.attributes,
+        layout=request.layout,
+        transfer_syntax=request.transfer_syntax,
+        number=item.decided.version,
+        digest=request.digest,
+        crc32=request.crc32,
+        size=request.payload.size,
+        received_at=request.received_at,
+        commit=commit,
+        ranges=(item.where,),
+    )

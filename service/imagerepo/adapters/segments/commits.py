@@ -1,0 +1,110 @@
+"""The embedded commit (ports.commits.Commits): one append and one flush for all that waits, then rows.
+
+Whoever comes while a commit is under way waits; the first of those who waited carries the next commit for all.
+batch.py has the steps.
+"""
+
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from imagerepo.adapters.segments.batch import Batch, Item
+from imagerepo.adapters.segments.place import Place
+from imagerepo.adapters.segments.spool import SpoolFile
+from imagerepo.errors import ImagerepoError, UnavailableError
+from imagerepo.model.events import CommitKind, Committed, Request, StoreRequest
+
+_MOST_BYTES = 64 << 20  # of a commit, unless a single call brings more
+_PAUSE = 0.001  # seconds before asking again for an instance that another process has in flight
+_PATIENCE = 30.0  # seconds until such an instance is given up
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of `commit`, waiting."""
+
+    items: list[Item]
+    size: int  # bytes
+    done: bool = False
+
+
+class SegmentCommits:
+    """One writer's commits. Safe to call from any number of threads."""
+
+    def __init__(self, place: Place, state: Path) -> None:
+        """Work at `place`; `state` is the file that numbers.Numbers.create made."""
+        self._place = place
+        self._batch = Batch(place, state)
+        self._waiting: deque[_Call] = deque()
+        self._leader = Lock()
+
+    def spool(self) -> SpoolFile:
+        """Open a file for a large instance. Raises UnavailableError."""
+        return SpoolFile(self._place.data, self._place.start)
+
+    def accepts(self) -> bool:
+        """Whether the disk has more free than its reserve."""
+        return self._place.has_room()
+
+    def commit(self, requests: Sequence[Request]) -> Sequence[Committed]:
+        """Commit, in order; blocks."""
+        size = sum(one.payload.size for one in requests if isinstance(one, StoreRequest))
+        call = _Call([Item(request) for request in requests], size)
+        self._waiting.append(call)
+        while not call.done:
+            with self._leader:
+                if not call.done:
+                    self._lead()
+        return [item.result or Committed(CommitKind.FAILED) for item in call.items]
+
+    def close(self) -> None:
+        """Let go of everything; nothing may be under way."""
+        with self._leader:
+            self._batch.close()
+
+    def _lead(self) -> None:
+        calls = self._take()
+        try:
+            self._carry([item for call in calls for item in call.items])
+        finally:
+            for call in calls:
+                call.done = True
+
+    def _take(self) -> list[_Call]:
+        # Only the leader takes, so that what was seen at the front is still there.
+        taken: list[_Call] = []
+        size = 0
+        while self._waiting and (not taken or size + self._waiting[0].size <= _MOST_BYTES):
+            call = self._waiting.popleft()
+            size += call.size
+            taken.append(call)
+        return taken
+
+    def _carry(self, items: list[Item]) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while items:
+            try:
+                self._batch.run(items)
+            except ImagerepoError as error:
+                _fail(items, error)
+            except OSError as error:
+                _fail(items, UnavailableError(f"the commit failed: {os.strerror(error.errno or 0)}"))
+            except sqlite3.Error as error:
+                _fail(items, UnavailableError(f"the index failed: {error}"))
+            items = [item for item in items if item.result is None]
+            if items and time.monotonic() > deadline:
+                _fail(items, UnavailableError("another process has this instance in flight; send it again"))
+                return
+            if items:
+                time.sleep(_PAUSE)
+
+
+def _fail(items: Sequence[Item], error: ImagerepoError) -> None:
+    for item in items:
+        if item.result is None:
+            item.result = Committed(CommitKind.FAILED, error=error)

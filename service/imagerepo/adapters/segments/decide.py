@@ -1,0 +1,88 @@
+"""Identify: is a request new, a duplicate, a new version, or to be refused?"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from imagerepo.errors import ConflictError
+from imagerepo.model.events import OnDifference, StoreRequest
+
+
+class Decision(Enum):
+    """What to do with a request to store."""
+
+    STORE = "store"
+    DUPLICATE = "duplicate"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision, with the version that it is about."""
+
+    decision: Decision
+    version: int = 0
+    error: ConflictError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A version that is stored, or will be by the commit under way."""
+
+    number: int
+    digest: bytes
+    transfer_syntax: str
+    study_uid: str
+    series_uid: str
+
+
+_FIND = (
+    "SELECT v.number, v.digest, v.transfer_syntax, t.uid, s.uid FROM instance i "
+    "JOIN institution n ON n.id = i.institution_id JOIN study t ON t.id = i.study_id "
+    "JOIN series s ON s.id = i.series_id JOIN version v ON v.instance_id = i.id "
+    "WHERE n.name = ? AND i.uid = ? ORDER BY v.number"
+)
+
+
+def known_versions(connection: sqlite3.Connection, request: StoreRequest) -> list[Known]:
+    """All versions of the request's instance that are visible, oldest first."""
+    parameters = (request.caller.institution, request.attributes.instance_uid)
+    return [Known(*row) for row in connection.execute(_FIND, parameters)]
+
+
+def as_known(request: StoreRequest, number: int) -> Known:
+    """The version that storing `request` makes."""
+    attributes = request.attributes
+    return Known(number, request.digest, request.transfer_syntax, attributes.study_uid, attributes.series_uid)
+
+
+def decide(request: StoreRequest, known: Sequence[Known]) -> Decided:
+    """Compare a request with the versions there are.
+
+    A version that came back after a newer one is a duplicate too: a queue that sends again must not undo a correction.
+    """
+    for one in known:
+        if one.digest == request.digest and one.transfer_syntax == request.transfer_syntax:
+            return Decided(Decision.DUPLICATE, one.number)
+    if not known:
+        return Decided(Decision.STORE, 1)
+    last = known[-1]
+    if (last.study_uid, last.series_uid) != (request.attributes.study_uid, request.attributes.series_uid):
+        # As a new version it would vanish from the study where it was acknowledged.
+        return Decided(
+            Decision.REFUSE,
+            error=ConflictError(
+                f"SOP Instance UID {request.attributes.instance_uid} is stored in another study or series "
+                f"({last.study_uid}); give the instance a UID of its own"
+            ),
+        )
+    if request.on_difference is OnDifference.REFUSE:
+        return Decided(
+            Decision.REFUSE,
+            error=ConflictError(
+                f"a different instance is stored as {request.attributes.instance_uid}, and this institution refuses "
+                "new versions (setting institutions[].on_difference)"
+            ),
+        )
+    return Decided(Decision.STORE, last.number + 1)

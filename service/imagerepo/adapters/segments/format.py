@@ -1,0 +1,155 @@
+"""The bytes of a segment, format version 1; docs/format.md is its description, change both together.
+
+A segment is a header, then records one after another. A record is a header and its payload:
+
+- data: one Part 10 file, exactly as received;
+- commit: journal lines that name data records (of this segment) or files; see lines.py.
+
+Data that no whole commit record names do not exist.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from isal import isal_zlib
+
+from imagerepo.errors import DamagedError
+
+VERSION = 1
+SUFFIX = ".seg"
+
+_SEGMENT = struct.Struct("<8sI16sQ24xI")  # magic, version, writer, number, CRC-32 of what precedes
+_SEGMENT_MAGIC = b"IRsegmnt"
+SEGMENT_HEADER = _SEGMENT.size  # 64 bytes
+
+_RECORD = struct.Struct("<8sQQIII")  # magic, payload length, commit number, payload CRC-32, flags, header CRC-32
+RECORD_HEADER = _RECORD.size  # 36 bytes
+_RECORD_CHECKED = _RECORD.size - 4
+_SEARCH = 1 << 20  # bytes looked through at a time for the next record after damage
+
+
+class Kind(Enum):
+    """What a record holds."""
+
+    DATA = b"IRdata01"
+    COMMIT = b"IRcommit"
+
+
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record's header, found whole."""
+
+    kind: Kind
+    offset: int  # of the header, in bytes from the segment's first byte
+    length: int  # bytes of the payload
+    number: int  # commit number; 0 for data
+    crc32: int  # of the payload
+
+    @property
+    def payload(self) -> int:
+        """Offset of the payload."""
+        return self.offset + RECORD_HEADER
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte after the record."""
+        return self.offset + RECORD_HEADER + self.length
+
+
+def segment_name(writer: str, number: int) -> str:
+    """The file name of a writer's segment."""
+    return f"{writer}-{number:08d}{SUFFIX}"
+
+
+def parse_segment_name(name: str) -> tuple[str, int]:
+    """Writer and number from a file name; ValueError if it is none of ours."""
+    writer, _, number = name.removesuffix(SUFFIX).rpartition("-")
+    if not writer or not name.endswith(SUFFIX):
+        raise ValueError(f"{name!r} is not the name of a segment")
+    return writer, int(number)
+
+
+def segment_header(writer: str, number: int) -> bytes:
+    """The first bytes of a segment; a writer's name has at most 16 bytes."""
+    head = _SEGMENT.pack(_SEGMENT_MAGIC, VERSION, writer.encode(), number, 0)[:-4]
+    return head + isal_zlib.crc32(head).to_bytes(4, "little")
+
+
+def check_segment_header(head: bytes, name: str) -> None:
+    """Raise DamagedError unless `head` begins a segment of a version that we read."""
+    if len(head) < SEGMENT_HEADER or not head.startswith(_SEGMENT_MAGIC):
+        raise DamagedError(f"{name} is not a segment")
+    _, version, _, _, crc32 = _SEGMENT.unpack_from(head)
+    if isal_zlib.crc32(head[: SEGMENT_HEADER - 4]) != crc32:
+        raise DamagedError(f"the header of {name} is damaged")
+    if version != VERSION:
+        raise DamagedError(f"{name} has format version {version}; this program reads version {VERSION}")
+
+
+def record_header(kind: Kind, length: int, number: int, crc32: int) -> bytes:
+    """The header of a record whose payload is `length` bytes with that checksum."""
+    head = _RECORD.pack(kind.value, length, number, crc32, 0, 0)[:_RECORD_CHECKED]
+    return head + isal_zlib.crc32(head).to_bytes(4, "little")
+
+
+def parse_record(head: bytes, offset: int) -> Record | None:
+    """The record whose header `head` is, or None if it is no whole header."""
+    if len(head) < RECORD_HEADER:
+        return None
+    magic, length, number, crc32, _, header_crc32 = _RECORD.unpack_from(head)
+    kind = _KINDS.get(magic)
+    if kind is None or isal_zlib.crc32(head[:_RECORD_CHECKED]) != header_crc32:
+        return None
+    return Record(kind, offset, length, number, crc32)
+
+
+def records(descriptor: int, start: int, size: int) -> Iterator[Record]:
+    """Whole records from offset `start` on, in order; what is damaged between them is passed over.
+
+    A header is whole if its checksum holds and its payload ends within `size`; payloads are not read.
+    """
+    offset = max(start, SEGMENT_HEADER)
+    while offset + RECORD_HEADER <= size:
+        record = parse_record(os.pread(descriptor, RECORD_HEADER, offset), offset)
+        if record is not None and record.end <= size:
+            yield record
+            offset = record.end
+        else:
+            offset = _next_magic(descriptor, offset + 1, size)
+
+
+def _next_magic(descriptor: int, offset: int, size: int) -> int:
+    while offset < size:
+        window = os.pread(descriptor, _SEARCH, offset)
+        hits = [hit for kind in Kind if (hit := window.find(kind.value)) >= 0]
+        if hits:
+            return offset + min(hits)
+        if len(window) < _SEARCH:
+            break
+        offset += len(window) - len(Kind.DATA.value) + 1
+    return size
+
+
+def read_payload(descriptor: int, record: Record) -> bytes | None:
+    """A record's payload, or None if it does not have the checksum that its header says."""
+    payload = os.pread(descriptor, record.length, record.payload)
+    return payload if len(payload) == record.length and isal_zlib.crc32(payload) == record.crc32 else None
+
+
+def payload_is_whole(descriptor: int, record: Record) -> bool:
+    """Whether a payload has its checksum; reads it in pieces."""
+    crc32, offset = 0, record.payload
+    end = record.end
+    while offset < end:
+        piece = os.pread(descriptor, min(4 << 20, end - offset), offset)
+        if not piece:
+            return False
+        crc32 = isal_zlib.crc32(piece, crc32)
+        offset += len(piece)
+    return crc32 == record.crc32

@@ -1,0 +1,90 @@
+"""What the processes on one data folder share: the lock, the commit number, and which instances are in flight.
+
+A small memory-mapped file that the parent makes anew at each start; nothing in it need survive. An instance is in
+flight from when its version number is given until its row is visible, so that no two get the same number.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from blake3 import blake3
+
+SLOTS = 1024  # instances that one writer may have in flight
+MARK = 16  # bytes of an instance's name, hashed
+_HEAD = struct.Struct("<Q")  # the last commit number given
+_REGION = SLOTS * MARK
+_BEGIN = 64
+_NONE = bytes(MARK)
+
+
+def mark(institution: str, instance_uid: str) -> bytes:
+    """The name of an instance in flight."""
+    return blake3(f"{institution}\0{instance_uid}".encode()).digest(MARK)
+
+
+class Numbers:
+    """One writer's view of the shared state. For one thread at a time."""
+
+    def __init__(self, path: Path, place: int) -> None:
+        """Open the state that `create` made; `place` numbers the writers from 0."""
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._map = mmap.mmap(self._file, 0)
+        self._start = _BEGIN + place * _REGION
+
+    @staticmethod
+    def create(path: Path, writers: int, last_commit: int) -> None:
+        """Make the state for so many writers."""
+        with path.open("wb") as file:
+            file.write(_HEAD.pack(last_commit))
+            file.truncate(_BEGIN + writers * _REGION)
+
+    def close(self) -> None:
+        """Let go of the state."""
+        self._map.close()
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the data folder; the kernel lets go of it if this process dies."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def next_commit(self) -> int:
+        """Give the next commit number; under the lock."""
+        number = _HEAD.unpack_from(self._map)[0] + 1
+        _HEAD.pack_into(self._map, 0, number)
+        return number
+
+    def in_flight_elsewhere(self, name: bytes) -> bool:
+        """Whether another writer has that instance in flight; under the lock."""
+        found = self._map.find(name, _BEGIN)
+        while found >= 0:
+            whole = (found - _BEGIN) % MARK == 0
+            if whole and not self._start <= found < self._start + _REGION:
+                return True
+            found = self._map.find(name, found + 1)
+        return False
+
+    def take_off(self, names: Iterable[bytes]) -> None:
+        """Have these, and no others, in flight; under the lock. At most SLOTS."""
+        packed = b"".join(names)
+        self._map[self._start : self._start + _REGION] = packed.ljust(_REGION, b"\0")
+
+    def land(self) -> None:
+        """Have nothing in flight; under the lock, or when this writer is known to be dead."""
+        self._map[self._start : self._start + _REGION] = bytes(_REGION)

@@ -1,0 +1,96 @@
+"""Reads of segments and files (ports.objects.Objects).
+
+What the page cache holds is read at once, on the caller's thread; RWF_NOWAIT tells, so that an event loop never
+waits for a disk. Elsewhere than on Linux every read goes to a thread.
+"""
+
+import errno
+import mmap
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from imagerepo.errors import DamagedError
+from imagerepo.model.instance import Range
+
+_OPEN = 256  # descriptors kept
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_WOULD_WAIT = {errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class _Descriptor:
+    """An open file, closed when nobody uses it any more."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+class LocalObjects:
+    """Reads ranges of the data folder's files."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._lock = Lock()
+        self._descriptors: OrderedDict[str, _Descriptor] = OrderedDict()
+        self._can_try = bool(_NOWAIT)
+
+    def read(self, where: Range) -> bytes:
+        """Read all of `where`; blocks. Raises DamagedError."""
+        descriptor = self._descriptor(where)
+        found = os.pread(descriptor.number, where.length, where.offset)
+        while len(found) < where.length:
+            more = os.pread(descriptor.number, where.length - len(found), where.offset + len(found))
+            if not more:
+                raise DamagedError(
+                    f"{where.key} ends before byte {where.offset + where.length}; run `imagerepo audit verify`"
+                )
+            found += more
+        return found
+
+    def read_at_hand(self, where: Range) -> bytes | bytearray | None:
+        """Read all of `where` if the page cache holds it, else None."""
+        if not self._can_try:
+            return None
+        descriptor = self._descriptor(where)
+        buffer = bytearray(where.length)
+        try:
+            count = os.preadv(descriptor.number, [buffer], where.offset, _NOWAIT)
+        except OSError as error:
+            if error.errno not in _WOULD_WAIT:
+                raise
+            self._can_try = error.errno == errno.EAGAIN
+            return None
+        return buffer if count == where.length else None
+
+    @contextmanager
+    def mapped(self, where: Range) -> Iterator[memoryview]:
+        """A view of `where`, for what is too large to hold."""
+        with (
+            mmap.mmap(self._descriptor(where).number, 0, access=mmap.ACCESS_READ) as whole,
+            memoryview(whole) as view,
+            view[where.offset : where.offset + where.length] as part,
+        ):
+            yield part
+
+    def _descriptor(self, where: Range) -> _Descriptor:
+        with self._lock:
+            found = self._descriptors.get(where.key)
+            if found is not None:
+                self._descriptors.move_to_end(where.key)
+                return found
+            try:
+                found = _Descriptor(self._data / where.key)
+            except FileNotFoundError as error:
+                raise DamagedError(f"{where.key} is missing from the data folder") from error
+            self._descriptors[where.key] = found
+            if len(self._descriptors) > _OPEN:
+                self._descriptors.popitem(last=False)
+            return found

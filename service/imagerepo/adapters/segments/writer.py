@@ -1,0 +1,133 @@
+"""One writer's segment: append, flush, begin the next.
+
+A segment takes a commit record only when the flush of the commit before it has returned, so that after a loss
+of power only the last commit of a segment can be in doubt.
+"""
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from isal import isal_zlib
+
+from imagerepo.adapters.segments import format as segment_format
+from imagerepo.adapters.segments.format import Kind
+from imagerepo.errors import OutOfSpaceError, UnavailableError
+from imagerepo.model.arrival import Buffer
+from imagerepo.model.instance import Range
+
+FOLDER = "segments"
+STORE = "data"  # the store that the data folder is
+_IOV_MAX = 1024
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def unavailable(error: OSError, what: str) -> UnavailableError:
+    """What a failure of the disk means to the sender."""
+    if error.errno in _FULL:
+        return OutOfSpaceError(f"no room left to {what}; free some space on the data folder's disk")
+    return UnavailableError(f"cannot {what}: {os.strerror(error.errno or 0)}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class SegmentWriter:
+    """Appends to segments of its own. For one thread at a time."""
+
+    def __init__(self, data: Path, writer: str, segment_size: int) -> None:
+        """Begin after the writer's last segment, which is never appended to again: its end may be torn."""
+        self._folder = data / FOLDER
+        self.writer = writer
+        self._segment_size = segment_size
+        numbers = [
+            segment_format.parse_segment_name(path.name)[1]
+            for path in self._folder.glob(f"{writer}-*{segment_format.SUFFIX}")
+        ]
+        self._number = max(numbers, default=0)
+        self._descriptor: int | None = None
+        self._end = 0
+        self._flushed = 0  # all before this is durable
+        self.name = ""  # of the open segment
+
+    def prepare(self) -> None:
+        """Have an open segment with room. Raises UnavailableError."""
+        if self._descriptor is not None and self._flushed < self._segment_size:
+            return
+        self.retire()
+        self._number += 1
+        name = segment_format.segment_name(self.writer, self._number)
+        head = segment_format.segment_header(self.writer, self._number)
+        try:
+            path = self._folder / name
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            os.pwrite(self._descriptor, head, 0)
+            os.fdatasync(self._descriptor)
+            sync_folder(self._folder)
+        except OSError as error:
+            self.retire()
+            raise unavailable(error, "begin a segment") from error
+        self._end = self._flushed = len(head)
+        self.name = name
+
+    def data(self, buffers: Sequence[Buffer], size: int, crc32: int) -> Range:
+        """Append one Part 10 file; it does not exist until a commit names it. Raises UnavailableError."""
+        offset = self._end + segment_format.RECORD_HEADER
+        self._append([segment_format.record_header(Kind.DATA, size, 0, crc32), *buffers])
+        return Range(STORE, f"{FOLDER}/{self.name}", offset, size)
+
+    def commit(self, number: int, body: bytes) -> int:
+        """Append a commit and make everything before it durable; the position after it.
+
+        Raises:
+            UnavailableError: the segment is retired; whether the commit will be found there is open.
+        """
+        header = segment_format.record_header(Kind.COMMIT, len(body), number, isal_zlib.crc32(body))
+        self._append([header, body])
+        descriptor = self._descriptor
+        assert descriptor is not None
+        try:
+            os.fdatasync(descriptor)
+        except OSError as error:
+            # What the kernel could not write it may have dropped: a second fdatasync would lie.
+            self.retire()
+            raise unavailable(error, "flush a segment") from error
+        self._flushed = self._end
+        return self._end
+
+    def abandon(self) -> None:
+        """Take back what was appended since the last flush."""
+        if self._descriptor is not None and self._end > self._flushed:
+            try:
+                os.ftruncate(self._descriptor, self._flushed)
+                self._end = self._flushed
+            except OSError:
+                self.retire()
+
+    def retire(self) -> None:
+        """Append no more to this segment."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _append(self, buffers: Sequence[Buffer]) -> None:
+        assert self._descriptor is not None
+        assert len(buffers) < _IOV_MAX
+        pending = [memoryview(buffer).cast("B") for buffer in buffers]
+        try:
+            while pending:
+                written = os.pwritev(self._descriptor, pending, self._end)
+                self._end += written
+                while pending and written >= len(pending[0]):
+                    written -= len(pending.pop(0))
+                if pending:
+                    pending[0] = pending[0][written:]
+        except OSError as error:
+            raise unavailable(error, "write an instance") from error

@@ -1,0 +1,151 @@
+"""What a search asks, whatever protocol it came by (PS3.4 C.2.2.2)."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import TypeAlias
+
+from imagerepo.model.uids import Uid
+
+
+class Level(StrEnum):
+    """The level whose entities are returned."""
+
+    STUDY = "study"
+    SERIES = "series"
+    INSTANCE = "instance"
+
+
+class Key(Enum):
+    """Attributes that can be matched: (tag, VR, level the attribute belongs to)."""
+
+    STUDY_DATE = ("00080020", "DA", Level.STUDY)
+    STUDY_TIME = ("00080030", "TM", Level.STUDY)
+    ACCESSION_NUMBER = ("00080050", "SH", Level.STUDY)
+    MODALITIES_IN_STUDY = ("00080061", "CS", Level.STUDY)
+    REFERRING_PHYSICIAN_NAME = ("00080090", "PN", Level.STUDY)
+    STUDY_DESCRIPTION = ("00081030", "LO", Level.STUDY)
+    PATIENT_NAME = ("00100010", "PN", Level.STUDY)
+    PATIENT_ID = ("00100020", "LO", Level.STUDY)
+    ISSUER_OF_PATIENT_ID = ("00100021", "LO", Level.STUDY)
+    PATIENT_BIRTH_DATE = ("00100030", "DA", Level.STUDY)
+    PATIENT_SEX = ("00100040", "CS", Level.STUDY)
+    STUDY_INSTANCE_UID = ("0020000D", "UI", Level.STUDY)
+    STUDY_ID = ("00200010", "SH", Level.STUDY)
+    MODALITY = ("00080060", "CS", Level.SERIES)
+    SERIES_DESCRIPTION = ("0008103E", "LO", Level.SERIES)
+    SERIES_INSTANCE_UID = ("0020000E", "UI", Level.SERIES)
+    SERIES_NUMBER = ("00200011", "IS", Level.SERIES)
+    BODY_PART_EXAMINED = ("00180015", "CS", Level.SERIES)
+    PERFORMED_STEP_START_DATE = ("00400244", "DA", Level.SERIES)
+    PERFORMED_STEP_START_TIME = ("00400245", "TM", Level.SERIES)
+    SOP_CLASS_UID = ("00080016", "UI", Level.INSTANCE)
+    SOP_INSTANCE_UID = ("00080018", "UI", Level.INSTANCE)
+    INSTANCE_NUMBER = ("00200013", "IS", Level.INSTANCE)
+
+    def __init__(self, tag: str, vr: str, level: Level) -> None:
+        self.tag = tag
+        self.vr = vr
+        self.level = level
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """Single value matching (C.2.2.2.1); names without regard to case."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """List of UID matching (C.2.2.2.2)."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """Wild card matching (C.2.2.2.4): `*` any run, `?` one character."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Range matching (C.2.2.2.5), both ends included; '' is open."""
+
+    low: str
+    high: str
+
+
+Match: TypeAlias = Equals | OneOf | Wildcard | Between
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search within one institution."""
+
+    institution: str
+    level: Level
+    matches: tuple[tuple[Key, Match], ...]
+    limit: int  # entities returned at the most
+    offset: int = 0  # entities passed over
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study as the index has it; text as in model.instance.Attributes."""
+
+    uid: Uid
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: str
+    patient_birth_date: str
+    patient_sex: str
+    date: str
+    time: str
+    study_id: str
+    description: str
+    accession_number: str
+    referring_physician_name: str
+    timezone_offset: str
+    modalities: tuple[str, ...]
+    series_count: int
+    instance_count: int
+    patient_differs: bool  # instances disagree about the patient
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """A series as the index has it."""
+
+    uid: Uid
+    modality: str
+    number: str
+    description: str
+    body_part: str
+    performed_step_date: str
+    performed_step_time: str
+    instance_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """The current version of an instance as the index has it."""
+
+    uid: Uid
+    sop_class_uid: Uid
+    number: str
+    rows: int | None
+    columns: int | None
+    bits_allocated: int | None
+    number_of_frames: int | None
+    transfer_syntax: Uid
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One entity found: its own row below those of its ancestors, as deep as the query's level."""
+
+    study: StudyRow
+    series: SeriesRow | None = None
+    instance: InstanceRow | None = None

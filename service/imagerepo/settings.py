@@ -1,0 +1,258 @@
+"""Settings: one YAML file, each field also an `IMAGEREPO_…` variable; flags override variables override the file.
+
+Read once; `institutions` alone is read again while serving (processes/reload.py). docs/settings.md lists them all.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from imagerepo.errors import SettingsError
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+PREFIX = "IMAGEREPO_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _network(text: str) -> str:
+    ip_network(text, strict=False)
+    return text
+
+
+def _listen(text: str) -> str:
+    split_listen(text)
+    return text
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """Split `host:port` (`[v6]:port`); ValueError says what is wrong."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+Network = Annotated[str, AfterValidator(_network)]
+Listen = Annotated[str, AfterValidator(_listen)]
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+InstitutionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class Token(_Section):
+    """A bearer token, kept as its hash."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    """Stands in the journal for whoever holds the token."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the token, hexadecimal; `imagerepo token` makes a pair."""
+    roles: Annotated[tuple[Literal["read", "write", "admin"], ...], Field(min_length=1)]
+    """What its holder may do."""
+
+
+class Sender(_Section):
+    """A device or archive that may open associations."""
+
+    ae_title: AeTitle
+    """Its calling AE title."""
+    addresses: tuple[Network, ...] = ()
+    """Addresses or networks it may call from; empty: loopback only."""
+
+
+class Institution(_Section):
+    """A tenant."""
+
+    id: InstitutionId
+    """Stands in URLs, metrics and the journal."""
+    called_ae_titles: tuple[AeTitle, ...] = ()
+    """AE titles under which this institution is called; empty: the server's `ae_title`."""
+    senders: tuple[Sender, ...] = ()
+    """Who may call; without any, any AE title on loopback."""
+    tokens: tuple[Token, ...] = ()
+    """Who may use HTTP; without any in all institutions, anyone on loopback as admin."""
+    on_difference: Literal["version", "refuse"] = "version"
+    """Different bytes under a known SOP Instance UID: a new version, or a refusal."""
+
+
+class Dimse(_Section):
+    """Limits of the DIMSE server."""
+
+    max_associations: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Associations at the same time, over all workers; more are rejected as temporarily congested."""
+    max_pdu: Annotated[int, Field(ge=4 * KIB, le=4 * MIB)] = 256 * KIB
+    """Largest PDU that peers may send, in bytes."""
+    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """An association that sends nothing for so many seconds is aborted."""
+    accepted_sop_classes: tuple[str, ...] = ()
+    """Private storage SOP classes to accept besides the standard's."""
+    accepted_transfer_syntaxes: tuple[str, ...] = ()
+    """Private transfer syntaxes to accept besides the standard's."""
+
+
+class Http(_Section):
+    """Limits of the HTTP server."""
+
+    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """A request whose body stalls for so many seconds is ended with 408."""
+    keep_alive: Annotated[float, Field(gt=0)] = 30.0
+    """An idle connection is kept for so many seconds."""
+    max_connections: Annotated[int, Field(ge=1)] = 1000
+    """Connections at the same time in each worker; more are answered 503."""
+    max_parts: Annotated[int, Field(ge=1)] = 20_000
+    """Instances in one STOW-RS request."""
+    max_search_results: Annotated[int, Field(ge=1)] = 5000
+    """Entities in one search answer; more are had by offset."""
+
+
+class Storage(_Section):
+    """The data folder."""
+
+    segment_size: Annotated[int, Field(ge=1 * MIB)] = 256 * MIB
+    """A segment that has grown to so many bytes is closed and the next one begun."""
+    file_threshold: Annotated[int, Field(ge=64 * KIB)] = 8 * MIB
+    """Instances above so many bytes are streamed to a file of their own."""
+    buffer_budget: Annotated[int, Field(ge=8 * MIB)] = 96 * MIB
+    """Bytes of arriving instances that one worker holds in memory; what exceeds it is written to files as it comes."""
+    reserve: Annotated[int, Field(ge=0)] = 256 * MIB
+    """Free bytes on the disk below which nothing more is ingested."""
+    instance_size_limit: Annotated[int, Field(ge=1 * MIB)] = 16 * GIB
+    """Largest accepted instance, in bytes."""
+
+
+class Audit(_Section):
+    """The journal."""
+
+    interval: Annotated[float, Field(gt=0)] = 60.0
+    """Reads of one study by one caller within so many seconds are one entry and one count."""
+    anchor: Path | None = None
+    """A folder, best on other storage that cannot be rewritten, where signed roots of the chains are put."""
+    key: Path | None = None
+    """A file with the secret that signs the roots; keep it outside the data folder."""
+
+
+class Settings(_Section):
+    """Everything that can be set."""
+
+    data: Path = Path("data")
+    """The data folder."""
+    listen: Listen = "127.0.0.1:8080"
+    """Where HTTP is served."""
+    dicom_listen: Listen = "127.0.0.1:11112"
+    """Where DIMSE is served."""
+    ae_title: AeTitle = "IMAGEREPO"
+    """Our AE title."""
+    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    """HTTP processes, and as many DIMSE processes; default: cores."""
+    drain_grace: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds that requests and associations in flight are given at SIGTERM."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Balancers whose PROXY protocol v2 header names the sender."""
+    institutions: tuple[Institution, ...] = ()
+    """Tenants; without any there is one, `default`."""
+    dimse: Dimse = Dimse()
+    http: Http = Http()
+    storage: Storage = Storage()
+    audit: Audit = Audit()
+
+    @model_validator(mode="after")
+    def _exposed_only_with_a_list(self) -> "Settings":
+        ids = [institution.id for institution in self.institutions]
+        if len(set(ids)) != len(ids):
+            raise ValueError("institutions: each id may stand once")
+        if not _loopback(self.listen) and not any(one.tokens for one in self.institutions):
+            raise ValueError(
+                f"listen: {self.listen} is beyond loopback and no institution has tokens; "
+                "add institutions[].tokens or listen on 127.0.0.1"
+            )
+        if not _loopback(self.dicom_listen) and not any(one.senders for one in self.institutions):
+            raise ValueError(
+                f"dicom_listen: {self.dicom_listen} is beyond loopback and no institution lists senders; "
+                "add institutions[].senders or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def tenants(self) -> tuple[Institution, ...]:
+        """The institutions, or the one there is without any."""
+        return self.institutions or (Institution(id="default"),)
+
+
+def _loopback(listen: str) -> bool:
+    host, _ = split_listen(listen)
+    return host == "localhost" or ((host[:1].isdigit() or ":" in host) and ip_address(host).is_loopback)
+
+
+def networks(texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Parsed networks of a validated setting."""
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def load(file: Path | None, flags: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `file`, variables and `flags` (dotted field names), later ones overriding earlier ones.
+
+    Raises:
+        SettingsError: names the field, the source and what is wrong.
+    """
+    values: dict[str, Any] = _read(file) if file is not None else {}
+    for name, text in (os.environ if environment is None else environment).items():
+        if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
+            path = name.removeprefix(PREFIX).lower().split("__")
+            _put(values, path, _parse_variable(name, text))
+    for name, value in flags.items():
+        if value is not None:
+            _put(values, name.split("."), value)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, file)) from error
+
+
+_NOT_SETTINGS = frozenset({"IMAGEREPO_CONFIG", "IMAGEREPO_SAMPLES"})
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: object = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read settings {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings {file} are not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"settings {file} must be fields with values, not a {type(content).__name__}")
+    return cast("dict[str, Any]", content)
+
+
+def _parse_variable(name: str, text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"variable {name} is not a YAML value: {error}") from error
+
+
+def _put(values: dict[str, Any], path: list[str], value: object) -> None:
+    for step in path[:-1]:
+        inner = values.get(step)
+        values[step] = dict(cast("dict[str, Any]", inner)) if isinstance(inner, dict) else {}
+        values = values[step]
+    values[path[-1]] = value
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    where = f" in {file}" if file else ""
+    lines: list[str] = []
+    for one in error.errors():
+        field = ".".join(str(part) for part in one["loc"])
+        message = "no such setting" if one["type"] == "extra_forbidden" else one["msg"].removeprefix("Value error, ")
+        lines.append(f"{field}: {message}" if field else message)
+    return f"settings{where}: " + "; ".join(lines)
