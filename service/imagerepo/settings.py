@@ -210,6 +210,15 @@ def load(file: Path | None, flags: Mapping[str, object], environment: Mapping[st
     for name, value in flags.items():
         if value is not None:
             _put(values, name.split("."), value)
+    return _validated(values, file)
+
+
+def with_institutions_of(settings: Settings, other: Settings) -> Settings:
+    """These settings with the institutions of others. Raises SettingsError if they do not go together."""
+    return _validated({**settings.model_dump(), "institutions": other.model_dump()["institutions"]}, None)
+
+
+def _validated(values: dict[str, Any], file: Path | None) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -2,18 +2,24 @@
 
 All reads of one study by one caller within an interval are one entry: the first is committed before its first
 byte leaves, the number of them when the interval closes. Each query is an entry.
+
+On a full disk reading goes on: its entries wait in memory, bounded, until there is room again.
 """
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from threading import Lock
 
+from imagerepo.errors import OutOfSpaceError
 from imagerepo.model.caller import Caller
 from imagerepo.model.events import Action, JournalRequest
 from imagerepo.ports.commits import Commits
 
+log = logging.getLogger(__name__)
+
+_LATE = 10_000  # entries that wait for room on the disk
 _QUERY = 1000  # characters of a query kept in the journal
 
 
@@ -36,7 +42,7 @@ class Audit:
         self._commits = commits
         self._interval = interval
         self._windows: dict[tuple[str, str, str, str], _Window] = {}
-        self._lock = Lock()
+        self._late: list[JournalRequest] = []
 
     async def read(self, caller: Caller, study_uid: str) -> None:
         """Enter a read of a study; when it returns, the bytes may leave.
@@ -68,7 +74,7 @@ class Audit:
         over = [(key, one) for key, one in self._windows.items() if force or one.until <= now]
         for key, _ in over:
             del self._windows[key]
-        if over:
+        if over or self._late:
             at = datetime.now(UTC)
             await self._commit(
                 [
@@ -93,6 +99,16 @@ class Audit:
         window.opened = None
 
     async def _commit(self, requests: list[JournalRequest]) -> None:
-        for result in await asyncio.to_thread(self._commits.commit, requests):
-            if result.error is not None:
+        late, self._late = self._late, []
+        results = await asyncio.to_thread(self._commits.commit, [*late, *requests])
+        for request, result in zip([*late, *requests], results, strict=True):
+            if isinstance(result.error, OutOfSpaceError):
+                self._wait(request)
+            elif result.error is not None:
                 raise result.error
+
+    def _wait(self, request: JournalRequest) -> None:
+        if len(self._late) < _LATE:
+            self._late.append(request)
+        else:
+            log.error("audit.entry_lost", extra={"action": request.action, "institution": request.caller.institution})

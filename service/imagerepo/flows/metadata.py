@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import zstandard
 
 from imagerepo.dicom import json
+from imagerepo.dicom.encoding import DEFLATED_SYNTAXES
+from imagerepo.dicom.inflate import inflate_header
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
 from imagerepo.ports.index import MetadataCache
 
-# Stands for the URL of an instance in what is kept. JSON escapes NUL, so no value can hold these bytes.
-_KEPT_URL = "\x00"
-_KEPT = b'"BulkDataURI":"' + _KEPT_URL.encode()
+# Stands for the URL of an instance in what is kept. Within a value the quotation marks would be escaped.
+_KEPT_URL = "@"
+_KEPT = b'"BulkDataURI":"@'
 
 
 class Metadata:
@@ -45,10 +47,11 @@ class Metadata:
         ]
 
     def _make(self, version: Version) -> bytes:
-        layout = version.layout
-        start = layout.data_set_offset
-        header = self._retrieve.read(version, start, layout.header_length - start)
+        syntax, layout = version.transfer_syntax, version.layout
+        start, end = layout.data_set_offset, json.header_end(layout)
+        header = self._retrieve.read(version, start, end - start)
         trailer = self._retrieve.read(version, layout.trailer_offset, version.size - layout.trailer_offset)
-        return json.encode_stored(
-            header, version.transfer_syntax, bulk_data_uri=f"{_KEPT_URL}/bulkdata", trailer=trailer
-        )
+        if syntax in DEFLATED_SYNTAXES:
+            inflated = inflate_header(header)
+            header, trailer = inflated.header + inflated.pixel, inflated.trailer
+        return json.encode(header, syntax, bulk_data_uri=f"{_KEPT_URL}/bulkdata", trailer=trailer)

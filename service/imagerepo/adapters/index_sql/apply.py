@@ -95,7 +95,7 @@ class Applier:
         key, source, modalities, was, *patient = found
         differs = bool(was) or tuple(patient) != patient_of(stored.attributes)
         modality = stored.attributes.modality
-        known = modalities.split("\\") if modalities else []
+        known: list[str] = modalities.split("\\") if modalities else []
         if stored.commit < source:
             self._forget_text(key)
             self._connection.execute(_CHANGE_STUDY, (*_study_values(stored), key))
@@ -302,8 +302,8 @@ _ADD_RANGE = _insert("range", 'copy_id, ordinal, object_id, "offset", length')
 _ADD_OBJECT = _insert("object", "store, key", ignore=True)
 _FIND_OBJECT = "SELECT id FROM object WHERE store = ? AND key = ?"
 _ADD_HOLDING = (
-    "INSERT INTO holding (institution_id, study_count, series_count, instance_count, hot_bytes) VALUES (?, ?, ?, ?, ?) "
-    "ON CONFLICT (institution_id) DO UPDATE SET study_count = study_count + excluded.study_count, "
+    "INSERT INTO holding (institution_id, study_count, series_count, instance_count, hot_bytes) "
+    "VALUES (?, ?, ?, ?, ?) ON CONFLICT (institution_id) DO UPDATE SET study_count = study_count + excluded.study_count, "
     "series_count = series_count + excluded.series_count, instance_count = instance_count + excluded.instance_count, "
     "hot_bytes = hot_bytes + excluded.hot_bytes"
 )

@@ -142,7 +142,8 @@ class SqlIndex:
                 raise NotFoundError(f"no study {scope.study_uid} here")
             return "WHERE i.study_id = ?", rows[0][0]
         rows = self._rows(
-            "SELECT s.id, t.uid FROM series s JOIN study t ON t.id = s.study_id WHERE s.institution_id = ? AND s.uid = ?",
+            "SELECT s.id, t.uid FROM series s JOIN study t ON t.id = s.study_id "
+            "WHERE s.institution_id = ? AND s.uid = ?",
             (institution, scope.series_uid),
         )
         for key, study_uid in rows:

@@ -72,6 +72,7 @@ STUDY_COLUMNS = (
     "study_time", "study_id", "study_description", "accession_number", "referring_physician_name", "timezone_offset",
     "modalities", "series_count", "instance_count", "patient_differs",
 )  # fmt: skip
+_MODALITIES = STUDY_COLUMNS.index("modalities")
 SERIES_COLUMNS = (
     "uid", "modality", "series_number", "series_description", "body_part", "performed_step_date",
     "performed_step_time", "instance_count",
@@ -83,10 +84,10 @@ INSTANCE_COLUMNS = (
 
 def study_row(row: Sequence[Any]) -> StudyRow:
     """A study from its STUDY_COLUMNS."""
-    *text, modalities, series_count, instance_count, differs = row
-    return StudyRow(
-        *text, tuple(modalities.split("\\")) if modalities else (), series_count, instance_count, bool(differs)
-    )
+    values = list(row)
+    values[_MODALITIES] = tuple(row[_MODALITIES].split("\\")) if row[_MODALITIES] else ()
+    values[-1] = bool(row[-1])
+    return StudyRow(*values)
 
 
 def series_row(row: Sequence[Any]) -> SeriesRow:

@@ -54,7 +54,6 @@ _DRIVERS = (
     Key.PATIENT_NAME,
     Key.STUDY_DATE,
 )
-_MOST_STUDIES = 10_000  # studies that trigrams may offer to a query that has no better index
 
 
 @dataclass(frozen=True, slots=True)

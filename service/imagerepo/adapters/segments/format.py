@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from isal import isal_zlib
-
 from imagerepo.errors import DamagedError
+from imagerepo.model import checksum
 
 VERSION = 1
 SUFFIX = ".seg"
@@ -78,7 +77,7 @@ def parse_segment_name(name: str) -> tuple[str, int]:
 def segment_header(writer: str, number: int) -> bytes:
     """The first bytes of a segment; a writer's name has at most 16 bytes."""
     head = _SEGMENT.pack(_SEGMENT_MAGIC, VERSION, writer.encode(), number, 0)[:-4]
-    return head + isal_zlib.crc32(head).to_bytes(4, "little")
+    return head + checksum.crc32(head, 0).to_bytes(4, "little")
 
 
 def check_segment_header(head: bytes, name: str) -> None:
@@ -86,7 +85,7 @@ def check_segment_header(head: bytes, name: str) -> None:
     if len(head) < SEGMENT_HEADER or not head.startswith(_SEGMENT_MAGIC):
         raise DamagedError(f"{name} is not a segment")
     _, version, _, _, crc32 = _SEGMENT.unpack_from(head)
-    if isal_zlib.crc32(head[: SEGMENT_HEADER - 4]) != crc32:
+    if checksum.crc32(head[: SEGMENT_HEADER - 4], 0) != crc32:
         raise DamagedError(f"the header of {name} is damaged")
     if version != VERSION:
         raise DamagedError(f"{name} has format version {version}; this program reads version {VERSION}")
@@ -95,7 +94,7 @@ def check_segment_header(head: bytes, name: str) -> None:
 def record_header(kind: Kind, length: int, number: int, crc32: int) -> bytes:
     """The header of a record whose payload is `length` bytes with that checksum."""
     head = _RECORD.pack(kind.value, length, number, crc32, 0, 0)[:_RECORD_CHECKED]
-    return head + isal_zlib.crc32(head).to_bytes(4, "little")
+    return head + checksum.crc32(head, 0).to_bytes(4, "little")
 
 
 def parse_record(head: bytes, offset: int) -> Record | None:
@@ -104,7 +103,7 @@ def parse_record(head: bytes, offset: int) -> Record | None:
         return None
     magic, length, number, crc32, _, header_crc32 = _RECORD.unpack_from(head)
     kind = _KINDS.get(magic)
-    if kind is None or isal_zlib.crc32(head[:_RECORD_CHECKED]) != header_crc32:
+    if kind is None or checksum.crc32(head[:_RECORD_CHECKED], 0) != header_crc32:
         return None
     return Record(kind, offset, length, number, crc32)
 
@@ -139,7 +138,7 @@ def _next_magic(descriptor: int, offset: int, size: int) -> int:
 def read_payload(descriptor: int, record: Record) -> bytes | None:
     """A record's payload, or None if it does not have the checksum that its header says."""
     payload = os.pread(descriptor, record.length, record.payload)
-    return payload if len(payload) == record.length and isal_zlib.crc32(payload) == record.crc32 else None
+    return payload if len(payload) == record.length and checksum.crc32(payload, 0) == record.crc32 else None
 
 
 def payload_is_whole(descriptor: int, record: Record) -> bool:
@@ -150,6 +149,6 @@ def payload_is_whole(descriptor: int, record: Record) -> bool:
         piece = os.pread(descriptor, min(4 << 20, end - offset), offset)
         if not piece:
             return False
-        crc32 = isal_zlib.crc32(piece, crc32)
+        crc32 = checksum.crc32(piece, crc32)
         offset += len(piece)
     return crc32 == record.crc32

@@ -8,7 +8,7 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -56,7 +56,7 @@ class Numbers:
         self.close()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Hold the lock of the data folder; the kernel lets go of it if this process dies."""
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:

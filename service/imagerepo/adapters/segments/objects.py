@@ -8,7 +8,7 @@ import errno
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -71,7 +71,7 @@ class LocalObjects:
         return buffer if count == where.length else None
 
     @contextmanager
-    def mapped(self, where: Range) -> Iterator[memoryview]:
+    def mapped(self, where: Range) -> Generator[memoryview]:
         """A view of `where`, for what is too large to hold."""
         with (
             mmap.mmap(self._descriptor(where).number, 0, access=mmap.ACCESS_READ) as whole,

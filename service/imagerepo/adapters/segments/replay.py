@@ -153,7 +153,9 @@ def _apply_all(connection: sqlite3.Connection, data: Path, found: Iterator[Commi
     return Replayed(count + len(batch), instances + done, damaged + lost, last)
 
 
-def _apply(connection: sqlite3.Connection, applier: Applier, objects: LocalObjects, batch: list[Commit]) -> tuple[int, int]:
+def _apply(
+    connection: sqlite3.Connection, applier: Applier, objects: LocalObjects, batch: list[Commit]
+) -> tuple[int, int]:
     """Rows for a batch; how many instances they hold, and how many could not be read."""
     stored: list[Stored] = []
     named = 0

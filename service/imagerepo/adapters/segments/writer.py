@@ -9,11 +9,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from isal import isal_zlib
-
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.format import Kind
 from imagerepo.errors import OutOfSpaceError, UnavailableError
+from imagerepo.model import checksum
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Range
 
@@ -89,7 +88,7 @@ class SegmentWriter:
         Raises:
             UnavailableError: the segment is retired; whether the commit will be found there is open.
         """
-        header = segment_format.record_header(Kind.COMMIT, len(body), number, isal_zlib.crc32(body))
+        header = segment_format.record_header(Kind.COMMIT, len(body), number, checksum.crc32(body, 0))
         self._append([header, body])
         descriptor = self._descriptor
         assert descriptor is not None

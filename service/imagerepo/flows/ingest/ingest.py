@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from blake3 import blake3
-from isal import isal_zlib
 
 from imagerepo import telemetry
 from imagerepo.dicom import part10
 from imagerepo.errors import ConflictError, ImagerepoError, MismatchError, RefusedError, UnavailableError
 from imagerepo.flows.ingest.receive import Budget, Receiver
+from imagerepo.model import checksum
 from imagerepo.model.arrival import Buffer, InMemory, Outcome, OutcomeKind, Payload
 from imagerepo.model.caller import Caller
 from imagerepo.model.events import (
@@ -126,7 +126,7 @@ class Ingest:
             digest = blake3(memoryview(body)[read.skip :]).digest()
             crc32 = 0
             for buffer in arrival.payload.buffers:
-                crc32 = isal_zlib.crc32(buffer, crc32)
+                crc32 = checksum.crc32(buffer, crc32)
         else:
             with arrival.payload.map() as view:
                 read = _read(arrival, view, arrival.announced.data_set_offset if arrival.announced else None)
@@ -187,7 +187,7 @@ def _digest_file(payload: Payload, skip: int) -> tuple[bytes, int]:
     hasher = blake3()
     crc32 = offset = 0
     while piece := payload.read(offset, _PIECE):
-        crc32 = isal_zlib.crc32(piece, crc32)
+        crc32 = checksum.crc32(piece, crc32)
         hasher.update(memoryview(piece)[max(0, skip - offset) :])
         offset += len(piece)
     return hasher.digest(), crc32

@@ -17,6 +17,6 @@ def upgrade() -> None:
     if bind.dialect.name == "sqlite":
         # Trigrams serve wildcards inside a value; PostgreSQL has pg_trgm for that.
         op.execute(
-            "CREATE VIRTUAL TABLE study_text USING fts5(patient_name, patient_id, study_description, accession_number, "
-            "referring_physician_name, content='', tokenize='trigram')"
+            "CREATE VIRTUAL TABLE study_text USING fts5(patient_name, patient_id, study_description, "
+            "accession_number, referring_physician_name, content='', tokenize='trigram')"
         )

@@ -1,0 +1,168 @@
+"""Verify the journal: every chain from its first line, the commits that hold them, and the roots signed over them.
+
+A line that was changed, removed, added or moved breaks its chain at that place. What a chain alone cannot tell,
+that its end was cut off or all of it written anew, the index tells as far as it was not changed with it, and signed
+roots (anchor.py) for certain.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blake3 import blake3
+
+from imagerepo.adapters.index_sql.engine import INDEX, connect
+from imagerepo.adapters.segments import format as segment_format
+from imagerepo.adapters.segments import lines, projection, replay
+from imagerepo.adapters.segments.format import Kind
+from imagerepo.adapters.segments.lines import START, CommitHead, Link
+from imagerepo.adapters.segments.objects import LocalObjects
+from imagerepo.errors import DamagedError
+from imagerepo.model.instance import Range
+
+_PIECE = 4 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChainId:
+    """One chain: of an institution, by a writer."""
+
+    institution: str
+    writer: str
+
+    def __str__(self) -> str:
+        return f"{self.institution}/{self.writer}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found."""
+
+    entries: int = 0
+    chains: dict[ChainId, Link] = field(default_factory=dict[ChainId, Link])
+    roots: set[tuple[ChainId, Link]] = field(
+        default_factory=set[tuple[ChainId, Link]]
+    )  # links that roots name, and that were found
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    head: CommitHead
+    journal: list[bytes]
+    place: str
+
+
+def verify(data: Path, wanted: frozenset[tuple[ChainId, Link]] = frozenset(), *, with_bytes: bool = False) -> Report:
+    """Verify all chains.
+
+    Args:
+        data: the data folder; a server may be running on it.
+        wanted: links that signed roots name; those found are in the report.
+        with_bytes: also read every instance's bytes and compare them with the digest in its line.
+
+    Raises:
+        DamagedError: names the first broken link.
+    """
+    # Read before the segments: what commits meanwhile is then only seen to go further than this.
+    heads = index_heads(data)
+    report = Report()
+    objects = LocalObjects(data)
+    by_writer: dict[str, list[Path]] = {}
+    for path in replay.segments(data):
+        by_writer.setdefault(segment_format.parse_segment_name(path.name)[0], []).append(path)
+    for writer, paths in by_writer.items():
+        ordered = sorted(paths, key=lambda path: segment_format.parse_segment_name(path.name)[1])
+        found = [one for path in ordered for one in _commits(path)]
+        voids = {number for one in found for number in one.head.voids}
+        for one in found:
+            if one.head.number not in voids:
+                _follow(report, writer, one, wanted)
+                if with_bytes:
+                    _check_bytes(objects, one)
+    for chain, link in heads.items():
+        reached = report.chains.get(chain, START)
+        if reached.sequence < link.sequence:
+            raise DamagedError(
+                f"chain {chain} ends at entry {reached.sequence}, but the index has seen entry {link.sequence}: "
+                "its end was cut off"
+            )
+    return report
+
+
+def index_heads(data: Path) -> dict[ChainId, Link]:
+    """Where the index has seen each chain; all of that is durable."""
+    if not (data / INDEX).exists():
+        return {}
+    connection = connect(data / INDEX)
+    try:
+        writers = connection.execute("SELECT DISTINCT writer FROM chain").fetchall()
+        return {
+            ChainId(institution, writer): link
+            for (writer,) in writers
+            for institution, link in projection.links(connection, writer).items()
+        }
+    finally:
+        connection.close()
+
+
+def _commits(path: Path) -> Iterator[_Found]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        segment_format.check_segment_header(os.pread(descriptor, segment_format.SEGMENT_HEADER, 0), path.name)
+        end = segment_format.SEGMENT_HEADER
+        for record in segment_format.records(descriptor, 0, size):
+            place = f"{path.name} at byte {record.offset}"
+            if record.offset != end:
+                # A torn end has nothing after it; something whole after it means that this was changed.
+                raise DamagedError(f"{path.name}: the record at byte {end} is damaged")
+            end = record.end
+            if record.kind is Kind.COMMIT:
+                body = segment_format.read_payload(descriptor, record)
+                if body is None:
+                    if record.end == size:
+                        return  # torn when power was lost: never acknowledged
+                    raise DamagedError(f"{place}: the commit is damaged")
+                head, journal = lines.parse_body(body, place)
+                yield _Found(head, journal, place)
+    finally:
+        os.close(descriptor)
+
+
+def _follow(report: Report, writer: str, found: _Found, wanted: frozenset[tuple[ChainId, Link]]) -> None:
+    for line in found.journal:
+        fields = lines.parse_line(line, found.place)
+        chain = ChainId(fields["institution"], writer)
+        link = report.chains.get(chain, START)
+        expected = link.sequence + 1
+        if fields["seq"] != expected:
+            raise DamagedError(f"{found.place}: chain {chain} goes from entry {link.sequence} to {fields['seq']}")
+        if fields["prev"] != link.digest:
+            raise DamagedError(
+                f"{found.place}: chain {chain} is broken between entries {link.sequence} and {expected}: "
+                "one of them was changed"
+            )
+        link = lines.follow(link, line)
+        report.chains[chain] = link
+        report.entries += 1
+        if (chain, link) in wanted:
+            report.roots.add((chain, link))
+
+
+def _check_bytes(objects: LocalObjects, found: _Found) -> None:
+    for line in found.journal:
+        for stored in lines.stores(lines.parse_line(line, found.place), found.head.number):
+            hasher = blake3()
+            skip = stored.data_set_offset
+            for piece in _pieces(objects, stored.ranges):
+                hasher.update(memoryview(piece)[min(skip, len(piece)) :])
+                skip -= min(skip, len(piece))
+            if hasher.digest() != stored.digest:
+                raise DamagedError(f"{found.place}: the bytes of instance {stored.instance_uid} were changed")
+
+
+def _pieces(objects: LocalObjects, ranges: Sequence[Range]) -> Iterator[bytes]:
+    for where in ranges:
+        for start in range(0, where.length, _PIECE):
+            yield objects.read(Range(where.store, where.key, where.offset + start, min(_PIECE, where.length - start)))

@@ -1,0 +1,66 @@
+"""`imagerepo serve`: the repository, embedded."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagerepo.cli import samples as sample_files
+from imagerepo.processes import serve as process
+from imagerepo.processes.serve import Addresses
+from imagerepo.settings import load
+
+
+def serve(
+    data: Annotated[Path | None, typer.Option(help="Data folder.", show_default="data")] = None,
+    listen: Annotated[str | None, typer.Option(help="HTTP address.", show_default="127.0.0.1:8080")] = None,
+    dicom_listen: Annotated[str | None, typer.Option(help="DIMSE address.", show_default="127.0.0.1:11112")] = None,
+    ae_title: Annotated[str | None, typer.Option(help="Our AE title.", show_default="IMAGEREPO")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="HTTP processes, and as many for DIMSE.", show_default="cores")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file (YAML).", envvar="IMAGEREPO_CONFIG")] = None,
+    *,
+    samples: Annotated[bool, typer.Option("--samples", help="Load pydicom's bundled test files.")] = False,
+) -> None:
+    """Serve DICOM: DIMSE and DICOMweb, from one data folder."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s")
+    flags = {
+        "data": data, "listen": listen, "dicom_listen": dicom_listen, "ae_title": ae_title, "workers": workers,
+    }  # fmt: skip
+    settings = load(config, flags)
+
+    def ready(where: Addresses) -> None:
+        typer.echo(_greeting(where, settings.ae_title, settings.data))
+        if samples:
+            threading.Thread(target=_load_samples, args=(where,), daemon=True).start()
+
+    process.serve(settings, config.absolute() if config else None, ready)
+
+
+def _load_samples(where: Addresses) -> None:
+    stored, refused = sample_files.send(where.http)
+    typer.echo(f"samples: {stored} files stored, {refused} refused (pydicom bundles broken files too)")
+
+
+def _greeting(where: Addresses, ae_title: str, data: Path) -> str:
+    url = f"http://{where.http[0]}:{where.http[1]}"
+    host, port = where.dimse
+    return f"""
+imagerepo is ready; data in {data.absolute()}
+
+  pages      {url}/
+  DICOMweb   {url}/dicom-web
+  DIMSE      {ae_title} at {host}:{port}
+  metrics    {url}/metrics
+
+Try next, in another terminal:
+  storescu -v -aec {ae_title} {host} {port} FILE.dcm           send a file (dcmtk)
+  curl {url}/dicom-web/studies                    search
+  curl {url}/dicom-web/studies/UID/metadata       read headers
+  curl -O {url}/image/UID                         fetch an instance
+
+Stop with Ctrl-C: what is under way is finished first.
+"""

@@ -1,0 +1,155 @@
+"""Which elements the index keeps, and how their values are read.
+
+Source: PS3.5 section 6.2 (Value Representation).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import cache
+from typing import Final
+
+from imagerepo.dicom import dictionary
+from imagerepo.dicom.charset import DEFAULT, Charset, decode, decode_name
+from imagerepo.dicom.encoding import ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER, Encoding
+
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
+UID_FIELDS: Final = {
+    0x0020000D: ("study_uid", "Study Instance UID"),
+    0x0020000E: ("series_uid", "Series Instance UID"),
+    0x00080018: ("instance_uid", "SOP Instance UID"),
+    0x00080016: ("sop_class_uid", "SOP Class UID"),
+}
+
+
+class Kind(Enum):
+    """How the index reads a value."""
+
+    CODE = "code"  # the default repertoire: CS, DA, TM, IS as text
+    TEXT = "text"  # by Specific Character Set
+    NAME = "name"  # likewise; person name
+
+
+TEXT_FIELDS: Final = {
+    0x00080020: ("study_date", Kind.CODE),
+    0x00080021: ("series_date", Kind.CODE),
+    0x00080030: ("study_time", Kind.CODE),
+    0x00080031: ("series_time", Kind.CODE),
+    0x00080050: ("accession_number", Kind.TEXT),
+    0x00080060: ("modality", Kind.CODE),
+    0x00080090: ("referring_physician_name", Kind.NAME),
+    0x00080201: ("timezone_offset", Kind.CODE),
+    0x00081030: ("study_description", Kind.TEXT),
+    0x0008103E: ("series_description", Kind.TEXT),
+    0x00100010: ("patient_name", Kind.NAME),
+    0x00100020: ("patient_id", Kind.TEXT),
+    0x00100021: ("issuer_of_patient_id", Kind.TEXT),
+    0x00100030: ("patient_birth_date", Kind.CODE),
+    0x00100040: ("patient_sex", Kind.CODE),
+    0x00180015: ("body_part", Kind.CODE),
+    0x00200010: ("study_id", Kind.TEXT),
+    0x00200011: ("series_number", Kind.CODE),
+    0x00200013: ("instance_number", Kind.CODE),
+    0x00400244: ("performed_step_date", Kind.CODE),
+    0x00400245: ("performed_step_time", Kind.CODE),
+}
+"""Tag -> field of model.instance.Attributes, and how it is read."""
+
+NUMBER_FIELDS: Final = {
+    0x00280008: "number_of_frames",
+    0x00280010: "rows",
+    0x00280011: "columns",
+    0x00280100: "bits_allocated",
+}
+
+# What the layout of pixel data follows from, besides.
+SAMPLES_PER_PIXEL: Final = 0x00280002
+PHOTOMETRIC_INTERPRETATION: Final = 0x00280004
+EXTENDED_OFFSETS: Final = 0x7FE00001
+EXTENDED_LENGTHS: Final = 0x7FE00002
+FLOAT_PIXEL_DATA: Final = 0x7FE00008
+DOUBLE_FLOAT_PIXEL_DATA: Final = 0x7FE00009
+PIXEL_DATA: Final = 0x7FE00010
+DELIMITERS: Final = (ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER)
+"""Found at the top level they are out of place."""
+PIXEL_TAGS: Final = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
+
+_LARGEST_TEXT: Final = 4096  # bytes of a value that are indexed; the standard's longest are 64 characters
+_INTEGER: Final = re.compile(rb"[ \0]*([+-]?[0-9]{1,10})(?:\.0*)?[ \0]*\Z")
+_INDEXED: Final = frozenset(
+    {*UID_FIELDS, *TEXT_FIELDS, *NUMBER_FIELDS, SPECIFIC_CHARACTER_SET, SAMPLES_PER_PIXEL}
+    | {PHOTOMETRIC_INTERPRETATION, EXTENDED_OFFSETS, EXTENDED_LENGTHS, *PIXEL_TAGS}
+    | {*DELIMITERS}
+)
+
+
+@cache
+def wanted(encoding: Encoding) -> Mapping[int, int]:
+    """Raw tag -> tag, of what ingest looks for."""
+    return {encoding.tag(tag): tag for tag in _INDEXED}
+
+
+def _strip(text: str) -> str:
+    if "\\" not in text:
+        return text.strip(" \0")
+    return "\\".join(value.strip(" \0") for value in text.split("\\")).rstrip("\\")
+
+
+def _code(value: bytes, charset: Charset) -> str:
+    del charset  # PS3.5 6.1.2.2: these VRs keep to the default repertoire
+    return decode(value, DEFAULT)
+
+
+_DECODERS: Final[dict[Kind, Callable[[bytes, Charset], str]]] = {
+    Kind.CODE: _code,
+    Kind.TEXT: decode,
+    Kind.NAME: decode_name,
+}
+
+
+def read_text(value: bytes, kind: Kind, charset: Charset) -> str:
+    """A value as the index keeps it: decoded, its values without padding, joined by a backslash."""
+    text = _strip(_DECODERS[kind](value[:_LARGEST_TEXT], charset))
+    if kind is Kind.NAME and "=" in text:
+        # Empty component groups at the end say nothing (PS3.5 6.2.1).
+        return "\\".join(name.rstrip("= ") for name in text.split("\\"))
+    return text
+
+
+def read_number(value: bytes, vr: bytes, *, little: bool) -> int | None:
+    """The first number of a US, UL or IS value; None if it is not a number or negative."""
+    if vr == b"US" and len(value) >= 2:
+        return int.from_bytes(value[:2], "little" if little else "big")
+    if vr == b"UL" and len(value) >= 4:
+        return int.from_bytes(value[:4], "little" if little else "big")
+    if vr == b"IS":
+        match = _INTEGER.match(value[:64].split(b"\\")[0])
+        if match:
+            number = int(match[1])
+            return number if number >= 0 else None
+    return None
+
+
+def lookup(name: str) -> tuple[str, str] | None:
+    """A keyword or tag, as a query names an attribute, as (tag, VR).
+
+    Args:
+        name: "PatientName" or "00100010".
+
+    Returns:
+        ("00100010", "PN"); of an ambiguous VR its first; None for what the dictionary does not know.
+
+    Source: PS3.18 section 8.3.4.1 (Attribute Matching).
+    """
+    tag = dictionary.tag_of(name)
+    if tag is None and re.fullmatch("[0-9A-Fa-f]{8}", name):
+        tag = int(name, 16)
+    vr = dictionary.vr_of(tag) if tag is not None else None
+    if tag is None or vr is None:
+        return None
+    return f"{tag:08X}", vr[:2]
+
+
+def keyword(tag: str) -> str | None:
+    """The keyword of a tag: "00100010" -> "PatientName"; None if the dictionary does not know it."""
+    return dictionary.keyword_of(int(tag, 16)) if re.fullmatch("[0-9A-Fa-f]{8}", tag) else None

@@ -1,0 +1,299 @@
+"""Read PDUs in place from one large buffer, and write the short ones.
+
+A thread per association receives as much as fits at once; what a PDU carries is handed on as views into
+the buffer, so that the bytes of a data set are copied once, by whoever keeps them. A P-DATA-TF PDU may be
+larger than the buffer: its values are handed on in pieces as they come.
+
+Source: PS3.8 section 9.3 (DICOM Upper Layer Protocol for TCP/IP Data Units Structure).
+"""
+
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from imagerepo.errors import BadRequestError
+
+BUFFER_SIZE: Final = 256 * 1024
+"""Bytes received at a time at the most. Pages that nothing was received into take no memory."""
+
+_HEADER: Final = struct.Struct(">BxI")
+_PDV_HEADER: Final = struct.Struct(">IBB")
+_ABORT: Final = struct.Struct(">BxIxxBB")
+_REJECT: Final = struct.Struct(">BxIxBBB")
+_TIMEVAL: Final = struct.Struct("@ll")
+_LEAST_TIMEOUT: Final = 0.001  # seconds; zero would mean for ever
+
+# Senders that leave Nagle on hold a message's last segment back until all before it are acknowledged, which
+# Linux delays by 40 ms. Asking for quick acknowledgement holds for a while only, hence after each receive.
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+
+
+class PduType(IntEnum):
+    """PDU types (PS3.8 sections 9.3.2 to 9.3.8)."""
+
+    ASSOCIATE_RQ = 1
+    ASSOCIATE_AC = 2
+    ASSOCIATE_RJ = 3
+    P_DATA_TF = 4
+    RELEASE_RQ = 5
+    RELEASE_RP = 6
+    ABORT = 7
+
+
+class AbortSource(IntEnum):
+    """Who aborts (PS3.8 Table 9-26)."""
+
+    SERVICE_USER = 0
+    SERVICE_PROVIDER = 2
+
+
+class AbortReason(IntEnum):
+    """Why a service provider aborts (PS3.8 Table 9-26); a service user gives NOT_SPECIFIED."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNIZED_PDU = 1
+    UNEXPECTED_PDU = 2
+    UNRECOGNIZED_PARAMETER = 4
+    UNEXPECTED_PARAMETER = 5
+    INVALID_PARAMETER_VALUE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The fields of an A-ABORT PDU (PS3.8 section 9.3.8)."""
+
+    source: AbortSource
+    reason: AbortReason
+
+    def encode(self) -> bytes:
+        """The whole PDU."""
+        return _ABORT.pack(PduType.ABORT, 4, self.source, self.reason)
+
+
+class RejectResult(IntEnum):
+    """Whether trying again may help (PS3.8 Table 9-21)."""
+
+    PERMANENT = 1
+    TRANSIENT = 2
+
+
+class RejectReason(IntEnum):
+    """Why an association is rejected (PS3.8 Table 9-21): source * 256 + reason."""
+
+    NO_REASON_GIVEN = 0x0101
+    APPLICATION_CONTEXT_NOT_SUPPORTED = 0x0102
+    CALLING_AE_NOT_RECOGNIZED = 0x0103
+    CALLED_AE_NOT_RECOGNIZED = 0x0107
+    PROTOCOL_VERSION_NOT_SUPPORTED = 0x0202
+    TEMPORARY_CONGESTION = 0x0301
+    LOCAL_LIMIT_EXCEEDED = 0x0302
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The fields of an A-ASSOCIATE-RJ PDU (PS3.8 section 9.3.4)."""
+
+    result: RejectResult
+    reason: RejectReason
+
+    def encode(self) -> bytes:
+        """The whole PDU."""
+        return _REJECT.pack(PduType.ASSOCIATE_RJ, 4, self.result, self.reason >> 8, self.reason & 0xFF)
+
+
+RELEASE_RP: Final = _HEADER.pack(PduType.RELEASE_RP, 4) + bytes(4)
+
+
+class InvalidPduError(BadRequestError):
+    """A PDU is unrecognized or invalid; `reason` goes into the A-ABORT PDU."""
+
+    def __init__(self, message: str, reason: AbortReason = AbortReason.INVALID_PARAMETER_VALUE) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TransportClosedError(Exception):
+    """The peer closed the connection, or it broke."""
+
+
+class SilenceError(Exception):
+    """Nothing came, or nothing could be sent, for as long as was allowed."""
+
+
+class StoppedError(Exception):
+    """Receiving was stopped from outside (`PduReader.stop`)."""
+
+
+class PduReader:
+    """Receives from one connection. Belongs to one thread, except for `stop`.
+
+    Every method that receives raises TransportClosedError, SilenceError or StoppedError.
+    """
+
+    def __init__(self, connection: socket.socket, timeout: float, size: int = BUFFER_SIZE) -> None:
+        """Prepare the connection and allocate the buffer.
+
+        Args:
+            connection: connected, blocking.
+            timeout: seconds without a byte (received; accepted by the peer) after which SilenceError is raised.
+            size: of the buffer, in bytes.
+        """
+        self._connection = connection
+        self._timeout = timeout
+        self._deadline: float | None = None
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._stopped = False
+        # The kernel's own timeouts: Python's would poll before each receive.
+        connection.settimeout(None)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout))
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Raise SilenceError that many seconds from now whatever comes until then; None lifts it."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        if seconds is None:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._timeout))
+
+    def stop(self) -> None:
+        """Make the thread that receives, now or next, raise StoppedError. May be called by any thread."""
+        self._stopped = True
+        try:
+            self._connection.shutdown(socket.SHUT_RD)
+        except OSError:
+            return  # closed by the peer meanwhile: that wakes the thread as well
+
+    def resume(self) -> None:
+        """Let receiving go on after StoppedError, to see the peer close."""
+        self._stopped = False
+
+    def header(self) -> tuple[int, int]:
+        """The next PDU's type and length: bytes after the header."""
+        return _HEADER.unpack_from(self._buffer, self._take(_HEADER.size))
+
+    def pdv_header(self) -> tuple[int, int, int]:
+        """The next PDV's length (of what follows the length field), context ID and message control header."""
+        return _PDV_HEADER.unpack_from(self._buffer, self._take(_PDV_HEADER.size))
+
+    def body(self, length: int) -> memoryview:
+        """All of a PDU's body, valid until the next call.
+
+        Raises:
+            InvalidPduError: it is longer than the buffer.
+        """
+        if length > len(self._buffer):
+            raise InvalidPduError(f"a PDU of {length} bytes that does not carry data")
+        start = self._take(length)
+        return self._view[start : start + length]
+
+    def piece(self, limit: int) -> memoryview:
+        """At least one and at most `limit` of the next bytes, valid until the next call."""
+        if self._start == self._end:
+            self._receive()
+        start = self._start
+        self._start = min(start + limit, self._end)
+        return self._view[start : self._start]
+
+    def peek(self) -> memoryview:
+        """What was received and not taken, at least one byte, valid until the next call."""
+        if self._start == self._end:
+            self._receive()
+        return self._view[self._start : self._end]
+
+    def more(self) -> None:
+        """Receive more behind what was not taken.
+
+        Raises:
+            InvalidPduError: the buffer is full.
+        """
+        if self._end - self._start == len(self._buffer):
+            raise InvalidPduError("the buffer is full")
+        self._receive()
+
+    def skip(self, count: int) -> None:
+        """Pass over `count` bytes."""
+        while count:
+            count -= len(self.piece(count))
+
+    def _take(self, count: int) -> int:
+        """Take `count` bytes that lie side by side; returns where."""
+        while self._end - self._start < count:
+            self._receive()
+        start = self._start
+        self._start += count
+        return start
+
+    def _receive(self) -> None:
+        start, end = self._start, self._end
+        if start == end:
+            self._start = self._end = start = end = 0
+        elif len(self._buffer) - end < _PDV_HEADER.size or start > end - start:
+            # Only a header or a short PDU that was cut off is ever moved.
+            self._view[: end - start] = self._view[start:end]
+            self._start, self._end = start, end = 0, end - start
+        self._before_waiting()
+        try:
+            count = self._connection.recv_into(self._view[end:])
+            if _QUICKACK is not None:
+                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        except BlockingIOError as error:
+            raise SilenceError from error
+        except OSError as error:
+            raise TransportClosedError(str(error)) from error
+        if self._stopped:
+            raise StoppedError
+        if not count:
+            raise TransportClosedError("closed by the peer")
+        self._end = end + count
+
+    def _before_waiting(self) -> None:
+        if self._stopped:
+            raise StoppedError
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise SilenceError
+            timeout = _timeval(min(left, self._timeout))
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+
+    def send(self, pdu: bytes) -> None:
+        """Send all of `pdu`. Raises TransportClosedError or SilenceError (the peer does not read)."""
+        try:
+            self._connection.sendall(pdu)
+        except BlockingIOError as error:
+            raise SilenceError from error
+        except OSError as error:
+            raise TransportClosedError(str(error)) from error
+
+
+def _timeval(seconds: float) -> bytes:
+    whole, fraction = divmod(max(seconds, _LEAST_TIMEOUT), 1)
+    return _TIMEVAL.pack(int(whole), int(fraction * 1_000_000))
+
+
+def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> bytes:
+    """P-DATA-TF PDUs with one PDV each for a whole command or data set (PS3.8 section 9.3.5, Annex E.2).
+
+    Args:
+        context_id: of the presentation context.
+        value: the command set, or the data set.
+        control: message control header of the last PDV without its "last" bit: 1 a command, 0 a data set.
+        max_length: the largest PDU that the peer receives, in bytes after its header; 0: any.
+    """
+    step = max_length - _PDV_HEADER.size if max_length else len(value)
+    pdus: list[bytes] = []
+    for start in range(0, len(value), step):
+        part = value[start : start + step]
+        last = 2 if start + step >= len(value) else 0
+        length = len(part) + 2
+        pdus += (
+            _HEADER.pack(PduType.P_DATA_TF, length + 4),
+            _PDV_HEADER.pack(length, context_id, control | last),
+            part,
+        )
+    return b"".join(pdus)

@@ -1,0 +1,141 @@
+"""One HTTP process: uvicorn over connections that this process accepts itself.
+
+Processes share one listening socket. One that has more connections than another leaves the next to it for a moment:
+left to the event loops, whichever wakes first takes all that wait.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Generator
+
+import uvicorn
+import uvloop
+
+from imagerepo.dicomweb import routes as dicomweb
+from imagerepo.processes import child, metrics
+from imagerepo.processes.child import Child
+from imagerepo.processes.spec import Kind
+from imagerepo.rest import routes as rest
+from imagerepo.ui import routes as ui
+from imagerepo.web.app import make_app
+from imagerepo.web.proxied import protocol_class
+from imagerepo.web.state import ServingState
+
+_POLITE = 0.005  # seconds left to a worker with fewer connections
+_CLOSE_EVERY = 1.0  # seconds between looks for audit intervals that are over
+_BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which tells when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield  # signals are the parent's; child.py answers them
+
+
+async def _serve(me: Child) -> None:
+    repository = me.assembled.repository
+    state = ServingState(
+        draining=lambda: me.sharing.draining,
+        render_metrics=lambda: metrics.render(me.spec.folder.metrics, repository.index),
+    )
+    app = make_app(repository, [*dicomweb.routes(repository), *rest.routes(repository), *ui.routes(repository)], state)
+    settings = me.spec.settings
+    server = _Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http=protocol_class(settings),
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=int(settings.http.keep_alive),
+            limit_concurrency=settings.http.max_connections,
+            timeout_graceful_shutdown=max(1, int(settings.drain_grace)),
+        )
+    )
+    loop = asyncio.get_running_loop()
+    serving = loop.create_task(server.serve(sockets=[]))
+    await server.up.wait()
+    accepting = loop.create_task(_accept(me, server))
+    auditing = loop.create_task(_close_intervals(me))
+    stop = asyncio.Event()
+    child.on_terminate(lambda: loop.call_soon_threadsafe(stop.set))
+    print("ready", flush=True)  # noqa: T201 - the parent reads it
+    await stop.wait()
+    accepting.cancel()
+    me.listener.close()
+    server.should_exit = True
+    await serving
+    auditing.cancel()
+    await repository.audit.close(force=True)
+
+
+async def _accept(me: Child, server: uvicorn.Server) -> None:
+    loop = asyncio.get_running_loop()
+    me.listener.setblocking(False)
+    readable = asyncio.Event()
+    loop.add_reader(me.listener, readable.set)
+    try:
+        while True:
+            await readable.wait()
+            if me.crowd.ahead():
+                await asyncio.sleep(_POLITE)
+            try:
+                connection, _ = me.listener.accept()
+            except BlockingIOError:
+                readable.clear()
+                continue
+            except OSError:  # out of descriptors, or the peer has gone: the next may do
+                await asyncio.sleep(_POLITE)
+                continue
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            me.crowd.enter()
+            protocol = server.config.http_protocol_class(
+                config=server.config, server_state=server.server_state, app_state={}
+            )
+            await loop.connect_accepted_socket(lambda made=protocol: _counted(made, me), connection)
+    finally:
+        loop.remove_reader(me.listener)
+
+
+def _counted(protocol: asyncio.Protocol, me: Child) -> asyncio.Protocol:
+    """Have the crowd told when the connection ends."""
+    lost = protocol.connection_lost
+
+    def connection_lost(exc: Exception | None) -> None:
+        me.crowd.leave()
+        lost(exc)
+
+    protocol.connection_lost = connection_lost  # pyright: ignore[reportAttributeAccessIssue] - one instance's
+    return protocol
+
+
+async def _close_intervals(me: Child) -> None:
+    while True:
+        await asyncio.sleep(_CLOSE_EVERY)
+        await me.assembled.repository.audit.close(force=False)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    me = child.start(Kind.HTTP, sys.argv[1:])
+    uvloop.run(_serve(me))
+    me.assembled.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What a worker is told at its start."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from imagerepo.adapters.segments.folder import Folder
+from imagerepo.settings import Settings
+
+
+class Kind(StrEnum):
+    """What a worker serves."""
+
+    HTTP = "http"
+    DIMSE = "dimse"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A worker, which is a writer of the data folder too."""
+
+    kind: Kind
+    ordinal: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.ordinal}"
+
+
+def names(count: int) -> list[Name]:
+    """All workers: `count` of each kind."""
+    return [Name(kind, ordinal) for kind in Kind for ordinal in range(count)]
+
+
+class Spec(BaseModel):
+    """What all workers are told, as a file in the run folder."""
+
+    settings: Settings
+    config: Path | None  # the settings file, read again for institutions
+    data: Path
+    start: str
+    workers: int  # of each kind
+
+    @property
+    def folder(self) -> Folder:
+        """The data folder, made ready."""
+        return Folder(self.data, self.start, tuple(str(name) for name in names(self.workers)))
+
+    @property
+    def sharing(self) -> Path:
+        """The file of Sharing."""
+        return self.data / "run" / "sharing"
+
+    @property
+    def file(self) -> Path:
+        """The file of this."""
+        return self.data / "run" / "spec.json"

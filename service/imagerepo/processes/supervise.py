@@ -1,0 +1,153 @@
+"""The parent's part: start workers, watch them, recover after one that died, end them in order."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.multiprocess import mark_process_dead
+
+from imagerepo.adapters.segments import folder as data_folder
+from imagerepo.errors import ImagerepoError, UnavailableError
+from imagerepo.processes.sharing import Sharing
+from imagerepo.processes.spec import Kind, Name, Spec, names
+
+log = logging.getLogger(__name__)
+
+_STARTED_WITHIN = 60.0  # seconds
+_BACKOFF = 1.0  # seconds before a worker that died at once is started again
+_TICK = 0.2  # seconds
+
+# Every body is allocated and freed as one block; from the heap, which keeps its pages, this costs half.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_ARENA_MAX": "2"}
+
+
+@dataclass(slots=True)
+class _Worker:
+    name: Name
+    process: subprocess.Popen[str]
+    started: float
+
+
+class Supervisor:
+    """Keeps the workers of one server running."""
+
+    def __init__(self, spec: Spec, listeners: dict[Kind, socket.socket], lock: int) -> None:
+        """Prepare; `lock` is the descriptor of the folder's lock, which the workers hold too."""
+        self._spec = spec
+        self._listeners = listeners
+        self._lock = lock
+        self._names = names(spec.workers)
+        self.sharing = Sharing.create(spec.sharing, len(self._names))
+        self._mine, self._theirs = os.pipe()
+        self._workers: list[_Worker] = []
+
+    def start(self) -> None:
+        """Start all workers and wait until they serve. Raises UnavailableError."""
+        self._spec.file.write_text(self._spec.model_dump_json())
+        self._workers = [self._spawn(name) for name in self._names]
+        for worker in self._workers:
+            self._await_ready(worker)
+
+    def tick(self) -> None:
+        """Look after the workers once."""
+        for place, worker in enumerate(self._workers):
+            if worker.process.poll() is not None:
+                self._replace(place, worker)
+        data_folder.checkpoint(self._spec.data)
+        time.sleep(_TICK)
+
+    def drain(self) -> None:
+        """End: associations first, while HTTP still tells that we are not ready; then HTTP. Within the grace."""
+        self.sharing.drain()
+        deadline = time.monotonic() + self._spec.settings.drain_grace
+        for kind in (Kind.DIMSE, Kind.HTTP):
+            ending = [worker.process for worker in self._workers if worker.name.kind is kind]
+            for process in ending:
+                process.terminate()
+            for process in ending:
+                _wait_until(process, deadline)
+            deadline = max(deadline, time.monotonic() + 1.0)
+        self.kill()
+
+    def kill(self) -> None:
+        """End whatever still runs."""
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                log.warning("worker.killed", extra={"worker": str(worker.name)})
+                worker.process.kill()
+                worker.process.wait()
+        os.close(self._theirs)
+        os.close(self._mine)
+
+    def _spawn(self, name: Name) -> _Worker:
+        listener = self._listeners[name.kind].fileno()
+        module = f"imagerepo.processes.{name.kind}_worker"
+        command = [sys.executable, "-m", module, str(name.ordinal), str(self._spec.file)]
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            [*command, str(listener), str(self._mine)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=(listener, self._mine, self._lock),
+            env={**_MALLOC, **os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._spec.folder.metrics)},
+        )
+        return _Worker(name, process, time.monotonic())
+
+    def _await_ready(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        # The worker's own start is bounded; a line or the end of the pipe comes either way.
+        if worker.process.stdout.readline().strip() != "ready":
+            raise UnavailableError(f"worker {worker.name} did not start; its error is above")
+
+    def _replace(self, place: int, worker: _Worker) -> None:
+        log.error("worker.died", extra={"worker": str(worker.name), "status": worker.process.returncode})
+        mark_process_dead(worker.process.pid, str(self._spec.folder.metrics))
+        self.sharing.set_count(self._names.index(worker.name), 0)
+        if time.monotonic() - worker.started < _BACKOFF:
+            time.sleep(_BACKOFF)
+        try:
+            data_folder.recover_writer(self._spec.folder, str(worker.name))
+            fresh = self._spawn(worker.name)
+            self._workers[place] = fresh
+            self._await_ready(fresh)
+        except ImagerepoError as error:
+            log.error("worker.not_restarted", extra={"worker": str(worker.name), "reason": str(error)})  # noqa: TRY400
+
+
+def _wait_until(process: subprocess.Popen[str], deadline: float) -> None:
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        log.warning("worker.grace_over", extra={"pid": process.pid})
+
+
+def bind(listen: tuple[str, int]) -> socket.socket:
+    """A bound socket, inheritable, which does not listen yet."""
+    host, port = listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, port))
+    return made
+
+
+def on_signals(stop: list[int]) -> None:
+    """Note SIGTERM and SIGINT in `stop`."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _: stop.append(got))
+
+
+def default_workers() -> int:
+    """As many as cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_folder(data: Path) -> Path:
+    """Where the running processes keep their state."""
+    return data / "run"

@@ -1,0 +1,114 @@
+"""Errors as HTTP answers: one sentence as text, and the status that says who has to act.
+
+Source: RFC 9110 section 15 (Status Codes), RFC 4918 section 11.5 (507), PS3.18 section 8.5 (Status Codes).
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from imagerepo.errors import (
+    BadRequestError,
+    ConflictError,
+    DamagedError,
+    ForbiddenError,
+    ImagerepoError,
+    NotAcceptableError,
+    NotFoundError,
+    OutOfSpaceError,
+    RefusedError,
+    TooLargeError,
+    UnauthorizedError,
+    UnavailableError,
+)
+
+log = logging.getLogger(__name__)
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class StalledError(RefusedError):
+    """The request's body did not go on for too long."""
+
+
+class UnsupportedMediaTypeError(RefusedError):
+    """The request's body is of a type that is not taken here; the message names those that are."""
+
+
+class MethodError(RefusedError):
+    """The resource has no such method."""
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"{method[:20]} is not possible here; {allowed} are")
+        self.allowed = allowed
+
+
+class RangeError(RefusedError):
+    """None of the bytes asked for exist."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the range begins beyond the last of {size} bytes")
+        self.size = size
+
+
+class GoneError(Exception):
+    """The client has left; there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An answer that says what is wrong."""
+
+    status: int
+    text: str
+    headers: Headers
+
+
+# The first class that an error is an instance of decides.
+_STATUS: Final[tuple[tuple[type[ImagerepoError], int], ...]] = (
+    (StalledError, 408),
+    (UnsupportedMediaTypeError, 415),
+    (MethodError, 405),
+    (RangeError, 416),
+    (NotFoundError, 404),
+    (NotAcceptableError, 406),
+    (UnauthorizedError, 401),
+    (ForbiddenError, 403),
+    (ConflictError, 409),
+    (TooLargeError, 413),
+    (BadRequestError, 400),
+    (RefusedError, 400),
+    (OutOfSpaceError, 507),
+    (UnavailableError, 503),
+    (DamagedError, 500),
+)
+_RETRY_SECONDS: Final = b"1"
+
+
+def fault_of(error: Exception) -> Fault:
+    """The answer to a request that ended in `error`."""
+    if not isinstance(error, ImagerepoError):
+        log.error("http.failed", exc_info=error)
+        return Fault(500, "an error of the server, which its log describes", [])
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    if status == 500:
+        log.error("http.failed", exc_info=error)
+    return Fault(status, str(error), _headers(error))
+
+
+def _headers(error: ImagerepoError) -> Headers:
+    match error:
+        case UnauthorizedError():
+            return [(b"www-authenticate", b'Bearer realm="imagerepo"')]
+        case MethodError():
+            return [(b"allow", error.allowed.encode())]
+        case RangeError():
+            return [(b"content-range", b"bytes */%d" % error.size)]
+        case StalledError():
+            return [(b"connection", b"close")]
+        case OutOfSpaceError():
+            return []
+        case UnavailableError():
+            return [(b"retry-after", _RETRY_SECONDS)]
+        case _:
+            return []
