@@ -12,10 +12,13 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from blake3 import blake3
+
 from imagerepo.errors import OutOfSpaceError
 from imagerepo.model.caller import Caller
 from imagerepo.model.events import Action, JournalRequest
 from imagerepo.ports.commits import Commits
+from imagerepo.ports.intervals import Intervals, State
 
 log = logging.getLogger(__name__)
 
@@ -25,23 +28,24 @@ _QUERY = 1000  # characters of a query kept in the journal
 
 @dataclass(slots=True)
 class _Window:
-    """An open interval. `opened` is done once its first entry is durable."""
+    """An interval that this process has read in."""
 
+    name: bytes
     caller: Caller
     study_uid: str
     until: float  # monotonic seconds
-    count: int
-    opened: asyncio.Future[None] | None
+    opened: asyncio.Future[None] | None  # None once its entry is durable
 
 
 class Audit:
-    """Enters reads and queries into the journal. `read` and `query` belong to one event loop."""
+    """Enters reads and queries into the journal. Belongs to one event loop."""
 
-    def __init__(self, commits: Commits, interval: float) -> None:
+    def __init__(self, commits: Commits, intervals: Intervals, interval: float) -> None:
         """Assemble; `interval` in seconds."""
         self._commits = commits
+        self._intervals = intervals
         self._interval = interval
-        self._windows: dict[tuple[str, str, str, str], _Window] = {}
+        self._windows: dict[bytes, _Window] = {}
         self._late: list[JournalRequest] = []
 
     async def read(self, caller: Caller, study_uid: str) -> None:
@@ -50,53 +54,56 @@ class Audit:
         Raises:
             UnavailableError: the entry could not be made durable; nothing may leave.
         """
-        key = (caller.institution, caller.name, caller.address, study_uid)
-        window = self._windows.get(key)
+        name = blake3(f"{caller.institution}\0{caller.name}\0{caller.address}\0{study_uid}".encode()).digest(16)
         now = time.monotonic()
-        if window is not None and window.until > now:
-            window.count += 1
+        window = self._windows.get(name)
+        if window is not None and window.until <= now:
+            await self._close([window])
+            window = None
+        entered = self._intervals.enter(name, now, self._interval)
+        if window is not None:
             if window.opened is not None:
                 await asyncio.shield(window.opened)
             return
-        if window is not None:
-            await self.close(force=False)
-        window = _Window(caller, study_uid, now + self._interval, 1, asyncio.get_running_loop().create_future())
-        self._windows[key] = window
-        await self._open(key, window)
+        self._windows[name] = window = _Window(name, caller, study_uid, entered.until, None)
+        if entered.state is not State.OPEN:
+            await self._open(window)
 
     async def query(self, caller: Caller, text: str) -> None:
         """Enter a query; when it returns, the answer may leave. Raises UnavailableError."""
         await self._commit([JournalRequest(caller, Action.QUERY, datetime.now(UTC), (("query", text[:_QUERY]),))])
 
     async def close(self, *, force: bool) -> None:
-        """Enter the counts of intervals that are over (`force`: of all)."""
+        """Enter the counts of intervals that are over (`force`: of all), and what waited for room."""
         now = time.monotonic()
-        over = [(key, one) for key, one in self._windows.items() if force or one.until <= now]
-        for key, _ in over:
-            del self._windows[key]
-        if over or self._late:
-            at = datetime.now(UTC)
-            await self._commit(
-                [
-                    JournalRequest(one.caller, Action.READ_COUNT, at, (("study", one.study_uid), ("count", one.count)))
-                    for _, one in over
-                ]
-            )
+        await self._close([one for one in self._windows.values() if force or one.until <= now])
 
-    async def _open(self, key: tuple[str, str, str, str], window: _Window) -> None:
-        opened = window.opened
-        assert opened is not None
+    async def _close(self, over: list[_Window]) -> None:
+        requests: list[JournalRequest] = []
+        at = datetime.now(UTC)
+        for one in over:
+            self._windows.pop(one.name, None)
+            count = self._intervals.close(one.name)
+            if count:
+                detail = (("study", one.study_uid), ("count", count))
+                requests.append(JournalRequest(one.caller, Action.READ_COUNT, at, detail))
+        if requests or self._late:
+            await self._commit(requests)
+
+    async def _open(self, window: _Window) -> None:
+        window.opened = opened = asyncio.get_running_loop().create_future()
+        detail = (("study", window.study_uid),)
         try:
-            await self._commit(
-                [JournalRequest(window.caller, Action.READ, datetime.now(UTC), (("study", window.study_uid),))]
-            )
+            await self._commit([JournalRequest(window.caller, Action.READ, datetime.now(UTC), detail)])
         except BaseException as error:
-            self._windows.pop(key, None)
+            self._windows.pop(window.name, None)
+            self._intervals.close(window.name)
             opened.set_exception(error)
-            opened.exception()  # those who wait see it; none may
+            opened.exception()  # whoever waits for it sees it; nobody has to
             raise
-        opened.set_result(None)
+        self._intervals.opened(window.name)
         window.opened = None
+        opened.set_result(None)
 
     async def _commit(self, requests: list[JournalRequest]) -> None:
         late, self._late = self._late, []

@@ -7,6 +7,7 @@ from imagerepo.adapters.index_sql.metadata_cache import SqlMetadataCache
 from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.segments.commits import SegmentCommits
 from imagerepo.adapters.segments.folder import Folder
+from imagerepo.adapters.segments.intervals import SharedIntervals
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.flows.access import Access
 from imagerepo.flows.audit import Audit
@@ -50,7 +51,7 @@ def embedded(settings: Settings, folder: Folder, writer: str) -> Assembled:
             retrieve=retrieve,
             search=Search(index),
             metadata=Metadata(retrieve, SqlMetadataCache(folder.data)),
-            audit=Audit(commits, settings.audit.interval),
+            audit=Audit(commits, SharedIntervals(folder.intervals), settings.audit.interval),
             index=index,
         ),
         commits,

@@ -6,6 +6,7 @@ left to the event loops, whichever wakes first takes all that wait.
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 from collections.abc import Generator
@@ -14,6 +15,7 @@ import uvicorn
 import uvloop
 
 from imagerepo.dicomweb import routes as dicomweb
+from imagerepo.errors import UnavailableError
 from imagerepo.processes import child, metrics
 from imagerepo.processes.child import Child
 from imagerepo.processes.spec import Kind
@@ -22,6 +24,8 @@ from imagerepo.ui import routes as ui
 from imagerepo.web.app import make_app
 from imagerepo.web.proxied import protocol_class
 from imagerepo.web.state import ServingState
+
+log = logging.getLogger(__name__)
 
 _POLITE = 0.005  # seconds left to a worker with fewer connections
 _CLOSE_EVERY = 1.0  # seconds between looks for audit intervals that are over
@@ -127,7 +131,10 @@ def _counted(protocol: asyncio.Protocol, me: Child) -> asyncio.Protocol:
 async def _close_intervals(me: Child) -> None:
     while True:
         await asyncio.sleep(_CLOSE_EVERY)
-        await me.assembled.repository.audit.close(force=False)
+        try:
+            await me.assembled.repository.audit.close(force=False)
+        except UnavailableError as error:
+            log.warning("audit.counts_lost", extra={"reason": str(error)})
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ Pure: chunks in, events out. Bytes of a part are views of the chunk they came in
 Source: RFC 2046 section 5.1.1 (Common Syntax), RFC 2387 (multipart/related).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
@@ -81,6 +81,7 @@ class Parser:
         self._state = _State.PREAMBLE
         self._tail = b"\r\n"  # unread; the first delimiter may be the body's first bytes
         self._headers = bytearray()
+        self._skip = 0  # bytes before the content that are not of it: the empty line's end
         self.number = 0  # of the part under way; once closed, of parts
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
@@ -93,20 +94,17 @@ class Parser:
         data = self._tail + chunk if self._tail else chunk
         self._tail = b""
         position = 0
-        while position < len(data):
-            match self._state:
-                case _State.HEADERS:
-                    position, headers = self._read_headers(data, position)
-                    if headers is not None:
-                        self._state = _State.PART
-                        yield Begin(self.number, headers)
-                        # The delimiter of an empty part is the line end of its headers.
-                        data, position = b"\r\n" + data[position:], 0
-                        position = yield from self._first(data)
-                case _State.EPILOGUE:
+        while position < len(data) and self._state is not _State.EPILOGUE:
+            if self._state is _State.HEADERS:
+                found = self._read_headers(data, position)
+                if found is None:
                     return
-                case _State.PREAMBLE | _State.PART:
-                    position = yield from self._content(data, position)
+                headers, position = found
+                yield Begin(self.number, headers)
+                if position < 0:  # the empty line began in an earlier chunk
+                    data, position = b"\r\n"[position:] + data, 0
+                self._state, self._skip = _State.PART, 2
+            position = yield from self._content(data, position)
 
     def finish(self) -> None:
         """Say that the body has ended.
@@ -126,3 +124,94 @@ class Parser:
                 )
             case _State.EPILOGUE:
                 pass
+
+    def _content(self, data: bytes, position: int) -> Generator[Event, None, int]:
+        """Pass on content up to the next delimiter; the position behind it."""
+        delimiter = self._delimiter
+        search = position
+        while True:
+            at = data.find(delimiter, search)
+            if at < 0:
+                at = _beginning(data, search, delimiter)
+                yield from self._bytes(data, position, at)
+                self._tail = data[at:]
+                return len(data)
+            line, after = _line(data, at + len(delimiter))
+            if line is _Line.NEITHER:
+                search = at + 1
+                continue
+            yield from self._bytes(data, position, at)
+            if line is _Line.UNDECIDED:
+                self._tail = data[at:]
+                return len(data)
+            if self._state is _State.PART:
+                yield _END
+            if line is _Line.CLOSES:
+                self._state = _State.EPILOGUE
+            else:
+                self._state = _State.HEADERS
+                self._headers = bytearray(b"\r\n")
+                self.number += 1
+            return after
+
+    def _bytes(self, data: bytes, start: int, end: int) -> Iterator[Bytes]:
+        if self._state is not _State.PART:
+            return
+        if self._skip:
+            skipped = min(self._skip, end - start)
+            self._skip -= skipped
+            start += skipped
+        if start < end:
+            yield Bytes(memoryview(data)[start:end])
+
+    def _read_headers(self, data: bytes, position: int) -> tuple[dict[str, str], int] | None:
+        """The headers and where the line end of the empty line after them begins; None: more bytes are needed."""
+        block = self._headers
+        before = len(block)
+        block += data[position : position + HEADERS_LIMIT + 4 - before]
+        end = block.find(b"\r\n\r\n", max(0, before - 3))
+        if end < 0:
+            if len(block) >= HEADERS_LIMIT:
+                raise BadRequestError(f"part {self.number}: its headers exceed {HEADERS_LIMIT} bytes")
+            return None
+        return _parse_headers(bytes(block[:end]), self.number), position + end + 2 - before
+
+
+def _beginning(data: bytes, start: int, delimiter: bytes) -> int:
+    """Where the longest beginning of `delimiter` that ends `data` starts; the end if there is none."""
+    # A delimiter has one carriage return, its first byte: only the last one can begin what is cut off.
+    at = data.rfind(b"\r", max(start, len(data) - len(delimiter) + 1))
+    return at if at >= 0 and delimiter.startswith(data[at:]) else len(data)
+
+
+def _line(data: bytes, position: int) -> tuple[_Line, int]:
+    """What follows a boundary, and the position behind it."""
+    if data.startswith(b"--", position):
+        return _Line.CLOSES, position + 2
+    padded = position
+    limit = min(len(data), position + _PADDING_LIMIT)
+    while padded < limit and data[padded] in b" \t":
+        padded += 1
+    if data.startswith(b"\r\n", padded):
+        return _Line.OPENS, padded + 2
+    rest = data[padded : padded + 2]
+    undecided = not rest or (rest == b"\r") or (rest == b"-" and padded == position)
+    if undecided and padded - position < _PADDING_LIMIT:
+        return _Line.UNDECIDED, position
+    return _Line.NEITHER, position
+
+
+def _parse_headers(block: bytes, number: int) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    name = ""
+    for line in block.split(b"\r\n")[1:]:
+        text = line.decode("latin-1")
+        if name and text[:1] in {" ", "\t"}:
+            headers[name] += " " + text.strip()
+            continue
+        name, colon, value = text.partition(":")
+        name = name.strip().lower()
+        if not colon or not name:
+            raise BadRequestError(f"part {number}: {text[:60]!r} is not a header")
+        headers[name] = value.strip()
+    return headers

@@ -280,7 +280,7 @@ _COUNT_SERIES = "UPDATE study SET series_count = series_count + 1 WHERE id = ?"
 _COUNT_IN_STUDY = "UPDATE study SET instance_count = instance_count + 1 WHERE id = ?"
 _TEXT_FIELDS = "rowid, patient_name, patient_id, study_description, accession_number, referring_physician_name"
 _ADD_TEXT = _insert("study_text", _TEXT_FIELDS)
-_DROP_TEXT = f"INSERT INTO study_text (study_text, {_TEXT_FIELDS}) VALUES ('delete', ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_DROP_TEXT = f"INSERT INTO study_text (study_text, {_TEXT_FIELDS}) VALUES ('delete', ?, ?, ?, ?, ?, ?)"
 _TEXT_OF_STUDY = (
     "SELECT patient_name_key, patient_id, study_description_key, accession_number, referring_physician_name_key "
     "FROM study WHERE id = ?"
@@ -294,8 +294,8 @@ _FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND 
 _CHANGE_INSTANCE = _update("instance", _INSTANCE_FIELDS)
 _ADD_VERSION = _insert("version", _VERSION_FIELDS)
 _OF_VERSION = "SELECT id FROM version WHERE instance_id = ? AND number = ?"
-_DROP_RANGES = f'DELETE FROM "range" WHERE copy_id IN (SELECT id FROM copy WHERE version_id IN ({_OF_VERSION}))'  # noqa: S608 - constants
-_DROP_COPIES = f"DELETE FROM copy WHERE version_id IN ({_OF_VERSION})"  # noqa: S608 - constants
+_DROP_RANGES = f'DELETE FROM "range" WHERE copy_id IN (SELECT id FROM copy WHERE version_id IN ({_OF_VERSION}))'
+_DROP_COPIES = f"DELETE FROM copy WHERE version_id IN ({_OF_VERSION})"
 _DROP_VERSION = "DELETE FROM version WHERE instance_id = ? AND number = ?"
 _ADD_COPY = _insert("copy", "version_id, tier")
 _ADD_RANGE = _insert("range", 'copy_id, ordinal, object_id, "offset", length')
@@ -304,6 +304,7 @@ _FIND_OBJECT = "SELECT id FROM object WHERE store = ? AND key = ?"
 _ADD_HOLDING = (
     "INSERT INTO holding (institution_id, study_count, series_count, instance_count, hot_bytes) "
     "VALUES (?, ?, ?, ?, ?) ON CONFLICT (institution_id) DO UPDATE SET study_count = study_count + excluded.study_count, "
-    "series_count = series_count + excluded.series_count, instance_count = instance_count + excluded.instance_count, "
+    "series_count = series_count + excluded.series_count, "
+    "instance_count = instance_count + excluded.instance_count, "
     "hot_bytes = hot_bytes + excluded.hot_bytes"
 )

@@ -30,7 +30,7 @@ _JOINS = (
     'JOIN "range" r ON r.copy_id = c.id JOIN object o ON o.id = r.object_id '
 )
 _ONE = (
-    f"SELECT {VERSION_COLUMNS} FROM instance i {_JOINS.format(number='coalesce(?, i.current)')}"  # noqa: S608 - constants
+    f"SELECT {VERSION_COLUMNS} FROM instance i {_JOINS.format(number='coalesce(?, i.current)')}"
     "WHERE i.institution_id = ? AND i.uid = ? ORDER BY c.id, r.ordinal"
 )
 # The page is cut before the joins, so that a version with many ranges counts once.
@@ -89,7 +89,7 @@ class SqlIndex:
         join = "study t" if table == "study" else f"{table} x JOIN study t ON t.id = x.study_id"
         alias = "t" if table == "study" else "x"
         rows = self._rows(
-            f"SELECT t.uid FROM {join} WHERE {alias}.institution_id = ? AND {alias}.uid = ? LIMIT 1",  # noqa: S608 - names from above
+            f"SELECT t.uid FROM {join} WHERE {alias}.institution_id = ? AND {alias}.uid = ? LIMIT 1",
             (institution, uid),
         )
         if not rows:

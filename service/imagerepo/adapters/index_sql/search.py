@@ -1,4 +1,4 @@
-"""A query to SQL: one index drives it, and gives the order; the other matches filter what it yields."""
+"""A query to SQL: one index drives it and gives the order; the other matches filter what it yields."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,16 +44,20 @@ _TRIGRAMS = {
 }
 _TRIGRAM = 3
 
-# Indexes that can drive a query by level, best first: the one named is forced, by a unary + on the other columns.
-_DRIVERS = (
-    Key.SOP_INSTANCE_UID,
-    Key.SERIES_INSTANCE_UID,
-    Key.STUDY_INSTANCE_UID,
-    Key.ACCESSION_NUMBER,
-    Key.PATIENT_ID,
-    Key.PATIENT_NAME,
-    Key.STUDY_DATE,
-)
+# The indexes that can drive a query, best first. A match that is one value, or begins with one, drives; the rows then
+# come in the index's order, so that a page costs a page, however many rows match.
+_DRIVERS = {
+    Key.SOP_INSTANCE_UID: "",
+    Key.SERIES_INSTANCE_UID: "",
+    Key.STUDY_INSTANCE_UID: "",
+    Key.ACCESSION_NUMBER: "study_by_accession",
+    Key.PATIENT_ID: "study_by_patient_id",
+    Key.PATIENT_NAME: "study_by_patient_name",
+    Key.STUDY_ID: "study_by_study_id",
+    Key.REFERRING_PHYSICIAN_NAME: "study_by_referring",
+    Key.PATIENT_BIRTH_DATE: "study_by_birth_date",
+    Key.STUDY_DATE: "study_by_date",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +73,86 @@ _COLUMNS_OF = {
     Level.SERIES: ", ".join(f's."{name}"' for name in SERIES_COLUMNS),
     Level.INSTANCE: ", ".join(f'i."{name}"' for name in INSTANCE_COLUMNS) + ", v.transfer_syntax",
 }
-_FROM = {
-    Level.STUDY: "study t",
-    Level.SERIES: "study t JOIN series s ON s.study_id = t.id",
+# CROSS JOIN fixes the order of the loops (SQLite).
+_BELOW = {
+    Level.STUDY: "",
+    Level.SERIES: " CROSS JOIN series s ON s.study_id = t.id",
     Level.INSTANCE: (
-        "study t JOIN series s ON s.study_id = t.id JOIN instance i ON i.series_id = s.id "
+        " CROSS JOIN series s ON s.study_id = t.id CROSS JOIN instance i ON i.series_id = s.id "
+        "CROSS JOIN version v ON v.instance_id = i.id AND v.number = i.current"
+    ),
+}
+_BY_UID = {
+    Level.SERIES: "series s JOIN study t ON t.id = s.study_id",
+    Level.INSTANCE: (
+        "instance i JOIN series s ON s.id = i.series_id JOIN study t ON t.id = s.study_id "
         "JOIN version v ON v.instance_id = i.id AND v.number = i.current"
     ),
 }
-_ALIAS = {Level.STUDY: "t", Level.SERIES: "s", Level.INSTANCE: "i"}
+_INSTANCES_BELOW = (
+    " JOIN instance i ON i.series_id = s.id JOIN version v ON v.instance_id = i.id AND v.number = i.current"
+)
+_NEWEST = {
+    Level.STUDY: "t.id DESC",
+    Level.SERIES: "t.id DESC, s.id DESC",
+    Level.INSTANCE: "t.id DESC, s.id DESC, i.id DESC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Drive:
+    """Where a query's rows come from, and in which order."""
+
+    source: str
+    holder: str  # alias of the table whose institution is compared
+    order: str
+    condition: str = ""
+    parameters: tuple[str | int, ...] = ()
 
 
 def statement(query: Query, institution: int) -> Statement:
     """The statement whose rows are a study's, then a series', then an instance's columns, as deep as the level."""
-    matches = dict(query.matches)
-    driver = next((key for key in _DRIVERS if key in matches and _indexed(matches[key])), None)
-    alias = _ALIAS[query.level]
-    conditions: list[str] = []
-    parameters: list[str | int] = []
-    holder = _ALIAS[driver.level] if driver else alias if query.level is Level.STUDY else "t"
-    conditions.append(f"{holder}.institution_id = ?")
-    parameters.append(institution)
+    drive = _drive(query)
+    conditions = [f"{drive.holder}.institution_id = ?"]
+    parameters: list[str | int] = [institution]
+    if drive.condition:
+        conditions.append(drive.condition)
+        parameters.extend(drive.parameters)
     for key, match in query.matches:
         for condition, values in _conditions(key, match, query.level):
             conditions.append(condition)
             parameters.extend(values)
-        trigram = _trigram(key, match)
-        if trigram is not None and driver is None:
-            conditions.append("t.id IN (SELECT rowid FROM study_text WHERE study_text MATCH ?)")
-            parameters.append(trigram)
-    order = f"t.study_date DESC, {alias}.id DESC" if driver is Key.STUDY_DATE else f"{alias}.id DESC"
     columns = ", ".join(_COLUMNS_OF[level] for level in _levels(query.level))
-    sql = f"SELECT {columns} FROM {_FROM[query.level]} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - only names from this module; values are parameters
+    where = " AND ".join(conditions)
+    sql = f"SELECT {columns} FROM {drive.source} WHERE {where} ORDER BY {drive.order} LIMIT ? OFFSET ?"
     return Statement(sql, (*parameters, query.limit, query.offset))
+
+
+def _drive(query: Query) -> _Drive:
+    level, newest, below = query.level, _NEWEST[query.level], _BELOW[query.level]
+    matches = dict(query.matches)
+    key = next((key for key in _DRIVERS if key in matches and _indexed(matches[key])), None)
+    if key is not None and key.level is not Level.STUDY:
+        source = _BY_UID[key.level] + (_INSTANCES_BELOW if key.level is not level else "")
+        return _Drive(source, "i" if key.level is Level.INSTANCE else "s", newest)
+    if key is Key.STUDY_INSTANCE_UID:
+        return _Drive(f"study t{below}", "t", newest)
+    if key is not None:
+        column, index = _COLUMNS[key], _DRIVERS[key]
+        # Several values come in the index's order, the latest dates first; one value leaves the order of arrival.
+        order = newest if isinstance(matches[key], Equals) else f"{column} DESC, {newest}"
+        return _Drive(f"study t INDEXED BY {index}{below}", "t", order)
+    trigrams = [expression for key, match in query.matches if (expression := _trigram(key, match))]
+    if trigrams:
+        source = f"study_text x CROSS JOIN study t ON t.id = x.rowid{below}"
+        order = newest.replace("t.id", "x.rowid")
+        return _Drive(source, "t", order, "x.study_text MATCH ?", (" AND ".join(trigrams),))
+    if Key.MODALITY in matches and level is not Level.STUDY and isinstance(matches[Key.MODALITY], Equals):
+        source = "series s INDEXED BY series_by_modality CROSS JOIN study t ON t.id = s.study_id"
+        return _Drive(
+            source + (_INSTANCES_BELOW if level is Level.INSTANCE else ""), "s", newest.removeprefix("t.id DESC, ")
+        )
+    return _Drive(f"study t INDEXED BY study_by_institution{below}", "t", newest)
 
 
 def _levels(level: Level) -> tuple[Level, ...]:

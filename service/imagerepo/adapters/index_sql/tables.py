@@ -61,6 +61,10 @@ study = Table(
     Index("study_by_patient_name", "institution_id", "patient_name_key"),
     Index("study_by_date", "institution_id", "study_date"),
     Index("study_by_accession", "institution_id", "accession_number"),
+    Index("study_by_study_id", "institution_id", "study_id"),
+    Index("study_by_birth_date", "institution_id", "patient_birth_date"),
+    Index("study_by_referring", "institution_id", "referring_physician_name_key"),
+    Index("study_by_institution", "institution_id"),  # in order of arrival, since rows follow in order of their keys
 )
 
 series = Table(
@@ -73,6 +77,7 @@ series = Table(
     *_text("body_part", "performed_step_date", "performed_step_time"),
     *_number("instance_count", "source_commit"),
     UniqueConstraint("study_id", "uid"),
+    Index("series_by_study", "study_id"),  # likewise
     Index("series_by_uid", "institution_id", "uid"),
     Index("series_by_modality", "institution_id", "modality"),
 )

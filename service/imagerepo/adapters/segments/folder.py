@@ -23,6 +23,7 @@ from typing import Self
 from imagerepo.adapters.index_sql import schema
 from imagerepo.adapters.index_sql.engine import INDEX, connect
 from imagerepo.adapters.segments import replay, spool, writer
+from imagerepo.adapters.segments.intervals import SharedIntervals
 from imagerepo.adapters.segments.numbers import Numbers
 from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.replay import Replayed
@@ -81,6 +82,11 @@ class Folder:
         return self.data / _RUN / "numbers"
 
     @property
+    def intervals(self) -> Path:
+        """Audit intervals that the processes share."""
+        return self.data / _RUN / "intervals"
+
+    @property
     def metrics(self) -> Path:
         """prometheus-client's multiprocess folder."""
         return self.data / _RUN / "metrics"
@@ -110,6 +116,7 @@ def make_ready(data: Path, writers: Sequence[str]) -> tuple[Folder, Replayed]:
     if not replayed.damaged:
         # What cannot be read is not in the index: its file would look unnamed.
         _sweep(data, start)
+    SharedIntervals.create(folder.intervals)
     Numbers.create(folder.state, len(writers), replayed.last_commit)
     return folder, replayed
 

@@ -1,0 +1,97 @@
+"""The outermost layer: the institution in the URL, metrics, and errors made answers."""
+
+import time
+from typing import Any, Final
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as Connection
+
+from imagerepo import telemetry
+from imagerepo.errors import NotFoundError
+from imagerepo.web.endpoint import split_institution
+from imagerepo.web.exchange import PREFIX
+from imagerepo.web.faults import Fault, GoneError, fault_of
+
+OTHER: Final = "other"
+"""The label of what no route or method of ours is."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_GONE: Final = 499  # in metrics: the client left before an answer began
+
+
+class Edge:
+    """Wraps the routed application."""
+
+    def __init__(self, routed: ASGIApp) -> None:
+        self._routed = routed
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+
+    async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if connection["type"] != "http":
+            return
+        started = time.perf_counter()
+        telemetry.http_requests_in_flight.inc()
+        watched = _Watched(send)
+        prefix, path = split_institution(connection["path"])
+        connection[PREFIX] = prefix
+        connection["path"] = path
+        try:
+            await self._routed(connection, receive, watched)
+        except GoneError:
+            watched.status = watched.status or _GONE
+        except Exception as error:
+            if watched.status:
+                raise  # the headers have left: only a broken connection can tell
+            await _answer(watched, fault_of(error))
+        finally:
+            telemetry.http_requests_in_flight.dec()
+            self._count(connection, watched.status or 500, time.perf_counter() - started)
+
+    def _count(self, connection: Connection, status: int, seconds: float) -> None:
+        route: str = getattr(connection.get("endpoint"), "template", OTHER)
+        method = connection["method"] if connection["method"] in _METHODS else OTHER
+        # Looking up a child by its labels takes longer than counting.
+        counter = self._counters.get((route, method, status))
+        if counter is None:
+            counter = telemetry.http_requests.labels(route, method, status)
+            self._counters[route, method, status] = counter
+        counter.inc()
+        duration = self._durations.get(route)
+        if duration is None:
+            duration = self._durations[route] = telemetry.http_request_duration.labels(route)
+        duration.observe(seconds)
+
+
+class _Watched:
+    """`send`, with the status it sent."""
+
+    __slots__ = ("_send", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+async def _answer(send: Send, fault: Fault) -> None:
+    body = f"{fault.text}\n".encode("utf-8", "replace")
+    headers: list[tuple[bytes, bytes]] = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+        *fault.headers,
+    ]
+    await send({"type": "http.response.start", "status": fault.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def not_found(connection: Connection, receive: Receive, send: Send) -> Any:  # noqa: ANN401, RUF029 - an ASGI application
+    """Answer for paths without a route."""
+    del receive, send
+    raise NotFoundError(f"nothing is at {connection['path'][:200]}; / tells what there is")

@@ -1,0 +1,78 @@
+"""What Kubernetes and Prometheus ask; never a token.
+
+`/healthz`: this process answers. `/readyz`: it can read, and is not on its way out. `/readyz/write`: it can ingest too.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
+
+from imagerepo.errors import ImagerepoError, OutOfSpaceError, UnavailableError
+from imagerepo.flows.repository import Repository
+from imagerepo.web.faults import MethodError
+from imagerepo.web.state import ServingState
+
+_TEXT: Final = b"text/plain; charset=utf-8"
+_METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+class Probe:
+    """An ASGI application that tells what `ask` returns; blocking is `ask`'s right."""
+
+    def __init__(self, template: str, ask: Callable[[], bytes], content_type: bytes = _TEXT) -> None:
+        self.template = template
+        self._ask = ask
+        self._content_type = content_type
+
+    async def __call__(self, connection: Connection, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del receive
+        if connection["method"] not in _METHODS:
+            raise MethodError(connection["method"], "GET, HEAD")
+        status = 200
+        try:
+            body = await asyncio.to_thread(self._ask)
+        except ImagerepoError as error:
+            status, body = 503, f"{error}\n".encode()
+        headers = [
+            (b"content-type", self._content_type if status == 200 else _TEXT),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def routes(repository: Repository, state: ServingState) -> list[BaseRoute]:
+    """Liveness, readiness, metrics."""
+
+    def live() -> bytes:
+        return b"ok\n"
+
+    def ready() -> bytes:
+        if state.draining():
+            raise UnavailableError("draining")
+        repository.index.check()
+        return b"ok\n"
+
+    def ready_to_write() -> bytes:
+        ready()
+        if not repository.ingest.accepts():
+            raise OutOfSpaceError("no room to ingest (setting storage.reserve); reading goes on")
+        return b"ok\n"
+
+    return [
+        _route("/healthz", live),
+        _route("/readyz", ready),
+        _route("/readyz/write", ready_to_write),
+        _route("/metrics", state.render_metrics, _METRICS),
+    ]
+
+
+def _route(template: str, ask: Callable[[], bytes], content_type: bytes = _TEXT) -> Route:
+    return Route(template, Probe(template, ask, content_type))

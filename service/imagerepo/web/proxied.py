@@ -1,0 +1,129 @@
+"""uvicorn's HTTP connection with what a public server needs before a request is one.
+
+A trusted balancer's PROXY protocol header names the sender; headers that do not end, or are too long, end the connection.
+
+Source: The PROXY protocol, section 2.2 (haproxy.org, proxy-protocol.txt).
+"""
+
+import asyncio
+from ipaddress import ip_address
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from imagerepo.errors import BadRequestError
+from imagerepo.proxy_protocol import parse
+from imagerepo.settings import Settings, networks
+
+_HEADERS_LIMIT: Final = 64 << 10  # bytes of a request's line and headers
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection; `protocol_class` makes the class that knows the settings."""
+
+    trusted: Any = ()  # networks of balancers
+    patience: float = 60.0  # seconds for a request's headers to come
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._proxy_header: bytearray | None = None  # while one is expected
+        self._header_size = 0  # bytes
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Begin."""
+        super().connection_made(transport)
+        if self.client is not None and self._is_trusted(self.client[0]):
+            self._proxy_header = bytearray()
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came."""
+        if self._proxy_header is not None:
+            self._proxy_header += data
+            try:
+                header = parse(self._proxy_header)
+            except BadRequestError as error:
+                self.logger.warning("%s", error)
+                self.transport.close()
+                return
+            if header is None:
+                return
+            data = bytes(self._proxy_header[header.length :])
+            self._proxy_header = None
+            if header.source_address is not None:
+                self.client = (header.source_address, 0)
+            if not data:
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._header_size = 0
+        if self._deadline is None:
+            self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        """Take in some of the request's target."""
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take in a header."""
+        self._grow(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """All headers are there."""
+        self._stop_waiting()
+        if self._header_size <= _HEADERS_LIMIT:
+            super().on_headers_complete()
+
+    def _grow(self, size: int) -> None:
+        self._header_size += size
+        if self._header_size > _HEADERS_LIMIT:
+            # The parser goes on until it has read what came; nothing of it is kept.
+            raise _HeadersTooLargeError
+
+    def _await_headers(self) -> None:
+        self._deadline = self.loop.call_later(self.patience, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        self.transport.close()
+
+    def _is_trusted(self, address: str) -> bool:
+        host = ip_address(address)
+        return any(host.version == network.version and host in network for network in self.trusted)
+
+
+class _HeadersTooLargeError(Exception):
+    """The parser turns it into its own error, which is answered 400."""
+
+
+def protocol_class(settings: Settings) -> type[GuardedProtocol]:
+    """The connection class for these settings."""
+    return type(
+        "SettledProtocol",
+        (GuardedProtocol,),
+        {"trusted": networks(settings.trusted_proxies), "patience": settings.http.idle_timeout},
+    )
