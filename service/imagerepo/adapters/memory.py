@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 
-from imagerepo.errors import ConflictError, DamagedError, NotFoundError
+from imagerepo.adapters.index_sql.rows import fold_name, patient_of
+from imagerepo.adapters.segments.decide import Decision, Known, decide
+from imagerepo.errors import DamagedError, NotFoundError
 from imagerepo.model.arrival import Buffer, InMemory, Spooled
-from imagerepo.model.events import CommitKind, Committed, JournalRequest, OnDifference, Request, StoreRequest
+from imagerepo.model.events import CommitKind, Committed, JournalRequest, Request, StoreRequest
 from imagerepo.model.instance import Attributes, Copy, Range, Version
 from imagerepo.model.query import (
     Between,
@@ -117,14 +119,13 @@ class MemoryCommits:
             return Committed(CommitKind.JOURNALED)
         institution, attributes = request.caller.institution, request.attributes
         known = self._memory.instances.get((institution, attributes.instance_uid))
-        if known is not None:
-            version, _ = known.current
-            if (version.digest, version.transfer_syntax) == (request.digest, request.transfer_syntax):
-                return Committed(CommitKind.DUPLICATE, version.number)
-            if request.on_difference is OnDifference.REFUSE:
-                error = ConflictError("a different instance is stored under this SOP Instance UID")
-                return Committed(CommitKind.CONFLICT, error=error)
-        else:
+        decided = decide(request, [_known(version) for version, _ in known.versions] if known else [])
+        if decided.decision is Decision.DUPLICATE:
+            return Committed(CommitKind.DUPLICATE, decided.version)
+        if decided.decision is Decision.REFUSE:
+            self._memory.journal.append(request)
+            return Committed(CommitKind.CONFLICT, error=decided.error)
+        if known is None:
             known = _Instance(len(self._memory.instances) + 1, [])
             self._memory.instances[institution, attributes.instance_uid] = known
         known.versions.append((self._version(request, len(known.versions) + 1), attributes))
@@ -157,16 +158,16 @@ class MemoryCommits:
         )
 
 
+def _known(one: Version) -> Known:
+    return Known(one.number, one.digest, one.transfer_syntax, one.study_uid, one.series_uid)
+
+
 def _in_study(instances: Iterable[_Instance], study_uid: str) -> list[_Instance]:
     return [one for one in instances if one.current[1].study_uid == study_uid]
 
 
 def _patient_differs(instances: Iterable[_Instance]) -> bool:
-    patients = {
-        (one.patient_id, one.issuer_of_patient_id, one.patient_name, one.patient_birth_date, one.patient_sex)
-        for one in (instance.current[1] for instance in instances)
-    }
-    return len(patients) > 1
+    return len({patient_of(one) for instance in instances for _, one in instance.versions}) > 1
 
 
 class MemoryObjects:
@@ -222,6 +223,8 @@ class MemoryIndex:
         with self._memory.lock:
             current = [(one.position, one.current[0]) for one in self._memory.of(scope.institution)]
         found = [(position, one) for position, one in current if _within(one, scope)]
+        if not found:
+            raise NotFoundError("no such study, series or instance")
         first = {one.series_uid: position for position, one in reversed(found)}
         found.sort(key=lambda entry: (first[entry[1].series_uid], entry[0]))
         start = next((number for number, entry in enumerate(found, 1) if entry[0] == after), 0)
@@ -229,10 +232,7 @@ class MemoryIndex:
 
     def study_of(self, scope: Scope) -> str:
         """The study that holds a series or instance. Raises NotFoundError."""
-        page = self.versions(scope, 0, 1)
-        if not page:
-            raise NotFoundError("no such series or instance")
-        return page[0][1].study_uid
+        return self.versions(scope, 0, 1)[0][1].study_uid
 
     def holdings(self) -> Mapping[str, Holdings]:
         """What every institution has."""
@@ -343,12 +343,12 @@ def _matches(key: Key, match: Match, value: str) -> bool:
 
 def _fold(key: Key, text: str) -> str:
     if key in _NAMES:
-        return text.casefold().rstrip("^= ")  # empty trailing components do not count (PS3.5 6.2.1.1)
+        return fold_name(text)
     return text.casefold() if key in _FOLDED else text
 
 
 def _study_row(members: Sequence[_Instance]) -> StudyRow:
-    one = members[0].current[1]
+    one = members[0].versions[0][1]
     return StudyRow(
         uid=one.study_uid,
         patient_id=one.patient_id,
@@ -363,7 +363,7 @@ def _study_row(members: Sequence[_Instance]) -> StudyRow:
         accession_number=one.accession_number,
         referring_physician_name=one.referring_physician_name,
         timezone_offset=one.timezone_offset,
-        modalities=tuple(sorted({member.current[1].modality for member in members} - {""})),
+        modalities=tuple(sorted({one.modality for member in members for _, one in member.versions} - {""})),
         series_count=len({member.current[1].series_uid for member in members}),
         instance_count=len(members),
         patient_differs=_patient_differs(members),
@@ -371,7 +371,7 @@ def _study_row(members: Sequence[_Instance]) -> StudyRow:
 
 
 def _series_row(members: Sequence[_Instance]) -> SeriesRow:
-    one = members[0].current[1]
+    one = members[0].versions[0][1]
     return SeriesRow(
         uid=one.series_uid,
         modality=one.modality,

@@ -18,6 +18,7 @@ from imagerepo.dimse.associate import (
     PROTOCOL_VERSION,
     AssociateRequest,
     encode_accept,
+    is_ae_title,
     parse_request,
 )
 from imagerepo.dimse.messages import (

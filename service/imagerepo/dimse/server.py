@@ -168,20 +168,20 @@ class DimseServer:
         thread = threading.current_thread()
         with self._lock:
             reader, _ = self._threads[thread]
-        try:
-            with connection:
+        with connection:
+            try:
                 address = self._source_address(reader, peer)
-                if address is None:
-                    return
-                with Association(self._acceptor, reader, address) as association:
-                    with self._lock:
-                        self._threads[thread] = (reader, association)
-                    association.run()
-        except Exception:
-            # The edge of the thread: closing the connection is all that can be done for the peer.
-            log.exception("dimse.association.failed", extra={"address": peer})
-        finally:
-            self._forget(thread)
+                if address is not None:
+                    with Association(self._acceptor, reader, address) as association:
+                        with self._lock:
+                            self._threads[thread] = (reader, association)
+                        association.run()
+            except Exception:
+                # The edge of the thread: whatever it was must not hurt other associations.
+                log.exception("dimse.association.failed", extra={"address": peer})
+                with suppress(TransportClosedError, SilenceError):
+                    reader.send(Abort(AbortSource.SERVICE_PROVIDER, AbortReason.NOT_SPECIFIED).encode())
+        self._forget(thread)
 
     def _source_address(self, reader: PduReader, peer: str) -> str | None:
         """The sender's address: the peer's, or the one that a trusted balancer names; None: it does not."""

@@ -90,6 +90,7 @@ async def _serve(me: Child) -> None:
 
 async def _accept(me: Child, server: uvicorn.Server) -> None:
     loop = asyncio.get_running_loop()
+    make = protocol_class(me.spec.settings)
     me.listener.setblocking(False)
     readable = asyncio.Event()
     loop.add_reader(me.listener, readable.set)
@@ -108,9 +109,7 @@ async def _accept(me: Child, server: uvicorn.Server) -> None:
                 continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             me.crowd.enter()
-            protocol = server.config.http_protocol_class(
-                config=server.config, server_state=server.server_state, app_state={}
-            )
+            protocol = make(config=server.config, server_state=server.server_state, app_state={})
             await loop.connect_accepted_socket(lambda made=protocol: _counted(made, me), connection)
     finally:
         loop.remove_reader(me.listener)

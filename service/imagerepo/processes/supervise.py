@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from prometheus_client.multiprocess import mark_process_dead
+from prometheus_client import multiprocess
 
 from imagerepo.adapters.segments import folder as data_folder
 from imagerepo.errors import ImagerepoError, UnavailableError
@@ -19,9 +21,11 @@ from imagerepo.processes.spec import Kind, Name, Spec, names
 
 log = logging.getLogger(__name__)
 
-_STARTED_WITHIN = 60.0  # seconds
 _BACKOFF = 1.0  # seconds before a worker that died at once is started again
 _TICK = 0.2  # seconds
+
+# prometheus-client's multiprocess module carries no types.
+_forget_gauges = cast("Callable[[int, str], None]", multiprocess.mark_process_dead)  # pyright: ignore[reportUnknownMemberType]
 
 # Every body is allocated and freed as one block; from the heap, which keeps its pages, this costs half.
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_ARENA_MAX": "2"}
@@ -107,7 +111,7 @@ class Supervisor:
 
     def _replace(self, place: int, worker: _Worker) -> None:
         log.error("worker.died", extra={"worker": str(worker.name), "status": worker.process.returncode})
-        mark_process_dead(worker.process.pid, str(self._spec.folder.metrics))
+        _forget_gauges(worker.process.pid, str(self._spec.folder.metrics))
         self.sharing.set_count(self._names.index(worker.name), 0)
         if time.monotonic() - worker.started < _BACKOFF:
             time.sleep(_BACKOFF)

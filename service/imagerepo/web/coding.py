@@ -47,7 +47,9 @@ def compressor(coding: str) -> Compressor:
         case "zstd":
             return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
         case "gzip":
-            return isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
+            return isal_zlib.compressobj(  # pyright: ignore[reportUnknownMemberType] - its stub leaves zdict untyped
+                _GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW
+            )
         case _:
             return _Identity()
 

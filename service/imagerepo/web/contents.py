@@ -40,7 +40,11 @@ class Contents:
             yield self.single_page
             return
         async for page in _pages(retrieve, self.scope):
-            yield [self._chosen(retrieve, one) for one in page if one.instance_uid in self.numbers] if self.complete else page
+            yield (
+                [self._chosen(retrieve, one) for one in page if one.instance_uid in self.numbers]
+                if self.complete
+                else page
+            )
 
     def _chosen(self, retrieve: Retrieve, version: Version) -> Version:
         number = self.numbers[version.instance_uid]

@@ -91,7 +91,7 @@ async def _answer(send: Send, fault: Fault) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def not_found(connection: Connection, receive: Receive, send: Send) -> Any:  # noqa: ANN401, RUF029 - an ASGI application
+async def not_found(connection: Connection, receive: Receive, send: Send) -> Any:  # noqa: ANN401 - an ASGI application
     """Answer for paths without a route."""
     del receive, send
     raise NotFoundError(f"nothing is at {connection['path'][:200]}; / tells what there is")

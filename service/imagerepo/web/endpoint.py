@@ -1,6 +1,8 @@
 """What a route leads to: handlers by method, each behind the role it needs.
 
-HEAD comes with GET; OPTIONS tells the methods; anything else is 405 with Allow (RFC 9110 sections 9.3.2, 9.3.7, 15.5.6).
+HEAD comes with GET; OPTIONS tells the methods; anything else is 405 with Allow.
+
+Source: RFC 9110 sections 9.3.2 (HEAD), 9.3.7 (OPTIONS), 15.5.6 (405).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -53,7 +55,9 @@ class Endpoint:
             return
         caller = resolve(self._repository, connection)
         if not caller.may(verb.role):
-            raise ForbiddenError(f"{caller.name} lacks the role {verb.role.value!r} (setting institutions[].tokens[].roles)")
+            raise ForbiddenError(
+                f"{caller.name} lacks the role {verb.role.value!r} (setting institutions[].tokens[].roles)"
+            )
         exchange = Exchange(connection, receive, send, caller, self._repository)
         try:
             await verb.handle(exchange)

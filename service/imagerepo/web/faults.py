@@ -97,18 +97,18 @@ def fault_of(error: Exception) -> Fault:
 
 
 def _headers(error: ImagerepoError) -> Headers:
+    headers: Headers = []
     match error:
         case UnauthorizedError():
-            return [(b"www-authenticate", b'Bearer realm="imagerepo"')]
+            headers.append((b"www-authenticate", b'Bearer realm="imagerepo"'))
         case MethodError():
-            return [(b"allow", error.allowed.encode())]
+            headers.append((b"allow", error.allowed.encode()))
         case RangeError():
-            return [(b"content-range", b"bytes */%d" % error.size)]
+            headers.append((b"content-range", b"bytes */%d" % error.size))
         case StalledError():
-            return [(b"connection", b"close")]
-        case OutOfSpaceError():
-            return []
-        case UnavailableError():
-            return [(b"retry-after", _RETRY_SECONDS)]
+            headers.append((b"connection", b"close"))
+        case UnavailableError() if not isinstance(error, OutOfSpaceError):
+            headers.append((b"retry-after", _RETRY_SECONDS))
         case _:
-            return []
+            pass
+    return headers

@@ -11,10 +11,10 @@ from typing import Final
 
 from imagerepo.errors import BadRequestError
 
-_TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_TYPE: Final = re.compile(rf"\s*({_TOKEN}(?:/{_TOKEN})?)\s*")
+_WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_TYPE: Final = re.compile(rf"\s*({_WORD}(?:/{_WORD})?)\s*")
 # Values that should be quoted often are not: type=application/dicom.
-_PARAMETER: Final = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))\s*')
+_PARAMETER: Final = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))\s*')
 _EMPTY: Final = re.compile(r"[\s;]*")
 _QUALITY: Final = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
 _KEPT: Final = 512  # headers whose parse is remembered

@@ -5,7 +5,7 @@ Pure: chunks in, events out. Bytes of a part are views of the chunk they came in
 Source: RFC 2046 section 5.1.1 (Common Syntax), RFC 2387 (multipart/related).
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
@@ -81,6 +81,7 @@ class Parser:
         self._state = _State.PREAMBLE
         self._tail = b"\r\n"  # unread; the first delimiter may be the body's first bytes
         self._headers = bytearray()
+        self._position = 0  # in the data that are fed, after content was passed on
         self._skip = 0  # bytes before the content that are not of it: the empty line's end
         self.number = 0  # of the part under way; once closed, of parts
 
@@ -99,12 +100,14 @@ class Parser:
                 found = self._read_headers(data, position)
                 if found is None:
                     return
-                headers, position = found
+                headers, start = found
                 yield Begin(self.number, headers)
-                if position < 0:  # the empty line began in an earlier chunk
-                    data, position = b"\r\n"[position:] + data, 0
+                if start < 0:  # the empty line began in an earlier chunk
+                    data = b"\r\n"[start:] + data
+                position = max(start, 0)
                 self._state, self._skip = _State.PART, 2
-            position = yield from self._content(data, position)
+            yield from self._content(data, position)
+            position = self._position
 
     def finish(self) -> None:
         """Say that the body has ended.
@@ -125,8 +128,8 @@ class Parser:
             case _State.EPILOGUE:
                 pass
 
-    def _content(self, data: bytes, position: int) -> Generator[Event, None, int]:
-        """Pass on content up to the next delimiter; the position behind it."""
+    def _content(self, data: bytes, position: int) -> Iterator[Event]:
+        """Pass on content up to the next delimiter; leaves the position behind it."""
         delimiter = self._delimiter
         search = position
         while True:
@@ -135,7 +138,8 @@ class Parser:
                 at = _beginning(data, search, delimiter)
                 yield from self._bytes(data, position, at)
                 self._tail = data[at:]
-                return len(data)
+                self._position = len(data)
+                return
             line, after = _line(data, at + len(delimiter))
             if line is _Line.NEITHER:
                 search = at + 1
@@ -143,7 +147,8 @@ class Parser:
             yield from self._bytes(data, position, at)
             if line is _Line.UNDECIDED:
                 self._tail = data[at:]
-                return len(data)
+                self._position = len(data)
+                return
             if self._state is _State.PART:
                 yield _END
             if line is _Line.CLOSES:
@@ -152,7 +157,8 @@ class Parser:
                 self._state = _State.HEADERS
                 self._headers = bytearray(b"\r\n")
                 self.number += 1
-            return after
+            self._position = after
+            return
 
     def _bytes(self, data: bytes, start: int, end: int) -> Iterator[Bytes]:
         if self._state is not _State.PART:

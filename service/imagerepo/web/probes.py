@@ -1,6 +1,7 @@
 """What Kubernetes and Prometheus ask; never a token.
 
-`/healthz`: this process answers. `/readyz`: it can read, and is not on its way out. `/readyz/write`: it can ingest too.
+`/healthz`: this process answers. `/readyz`: it can read, and is not on its way out.
+`/readyz/write`: it can ingest too.
 """
 
 import asyncio

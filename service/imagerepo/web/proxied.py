@@ -1,6 +1,7 @@
 """uvicorn's HTTP connection with what a public server needs before a request is one.
 
-A trusted balancer's PROXY protocol header names the sender; headers that do not end, or are too long, end the connection.
+A trusted balancer's PROXY protocol header names the sender; headers that do not end, or are too long,
+end the connection.
 
 Source: The PROXY protocol, section 2.2 (haproxy.org, proxy-protocol.txt).
 """

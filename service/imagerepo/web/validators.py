@@ -19,7 +19,9 @@ _VARY: Final = (b"vary", b"Accept, Accept-Encoding, Authorization")
 
 def digest_of(version: Version) -> str:
     """Names a version's bytes, in 32 characters that no part of these bytes can be made to contain."""
-    return blake3(version.digest + b"%d %d " % (version.number, version.crc32) + version.transfer_syntax.encode()).hexdigest(16)
+    return blake3(
+        version.digest + b"%d %d " % (version.number, version.crc32) + version.transfer_syntax.encode()
+    ).hexdigest(16)
 
 
 class Digests:
@@ -30,7 +32,9 @@ class Digests:
 
     def add(self, version: Version) -> None:
         """Take in the next one."""
-        self._hasher.update(version.digest + b"%d %d " % (version.number, version.crc32) + version.transfer_syntax.encode())
+        self._hasher.update(
+            version.digest + b"%d %d " % (version.number, version.crc32) + version.transfer_syntax.encode()
+        )
 
     def result(self) -> str:
         """Names them all, in 32 characters."""

@@ -173,18 +173,13 @@ class Applier:
             layout.trailer_offset,
             *((pixel.offset, pixel.length, pixel.frame_length, pixel.frames) if pixel else (None,) * 4),
         )
-        try:
-            added = self._connection.execute(_ADD_VERSION, values)
-        except sqlite3.IntegrityError:
-            # Two commits gave one number: the flush of the earlier one failed, so that it was never acknowledged.
-            self._connection.execute(_DROP_RANGES, (instance, stored.number))
-            self._connection.execute(_DROP_COPIES, (instance, stored.number))
-            self._connection.execute(_DROP_VERSION, (instance, stored.number))
-            added = self._connection.execute(_ADD_VERSION, values)
-        copy = _inserted(self._connection.execute(_ADD_COPY, (_inserted(added), Tier.HOT)))
+        # Where two commits gave one number, the flush of the earlier one failed: it was never acknowledged.
+        self._connection.execute(_ADD_VERSION, values)
+        self._connection.execute(_ADD_COPY, (instance, stored.number, 0, Tier.HOT))
         for ordinal, where in enumerate(stored.ranges):
             object_ = self._object(where.store, where.key)
-            self._connection.execute(_ADD_RANGE, (copy, ordinal, object_, where.offset, where.length))
+            place = (instance, stored.number, 0, ordinal)
+            self._connection.execute(_ADD_RANGE, (*place, object_, where.offset, where.length))
 
     def _object(self, store: str, key: str) -> int:
         found = self._objects.get((store, key))
@@ -256,9 +251,9 @@ _VERSION_FIELDS = (
 )
 
 
-def _insert(table: str, fields: str, *, ignore: bool = False) -> str:
+def _insert(table: str, fields: str, otherwise: str = "") -> str:
     places = ", ".join("?" * len(fields.split(",")))
-    return f'INSERT{" OR IGNORE" if ignore else ""} INTO "{table}" ({fields}) VALUES ({places})'
+    return f'INSERT {otherwise} INTO "{table}" ({fields}) VALUES ({places})'
 
 
 def _update(table: str, fields: str) -> str:
@@ -267,7 +262,7 @@ def _update(table: str, fields: str) -> str:
     )
 
 
-_ADD_INSTITUTION = _insert("institution", "name", ignore=True)
+_ADD_INSTITUTION = _insert("institution", "name", "OR IGNORE")
 _FIND_INSTITUTION = "SELECT id FROM institution WHERE name = ?"
 _FIND_STUDY = (
     "SELECT id, source_commit, modalities, patient_differs, patient_id, issuer_of_patient_id, patient_name_key, "
@@ -289,22 +284,17 @@ _FIND_SERIES = "SELECT id, source_commit FROM series WHERE study_id = ? AND uid 
 _ADD_SERIES = _insert("series", f"institution_id, study_id, uid, {_SERIES_FIELDS}")
 _CHANGE_SERIES = _update("series", _SERIES_FIELDS)
 _COUNT_IN_SERIES = "UPDATE series SET instance_count = instance_count + 1 WHERE id = ?"
-_ADD_INSTANCE = _insert("instance", f"institution_id, study_id, series_id, uid, {_INSTANCE_FIELDS}", ignore=True)
+_ADD_INSTANCE = _insert("instance", f"institution_id, study_id, series_id, uid, {_INSTANCE_FIELDS}", "OR IGNORE")
 _FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND uid = ?"
 _CHANGE_INSTANCE = _update("instance", _INSTANCE_FIELDS)
-_ADD_VERSION = _insert("version", _VERSION_FIELDS)
-_OF_VERSION = "SELECT id FROM version WHERE instance_id = ? AND number = ?"
-_DROP_RANGES = f'DELETE FROM "range" WHERE copy_id IN (SELECT id FROM copy WHERE version_id IN ({_OF_VERSION}))'
-_DROP_COPIES = f"DELETE FROM copy WHERE version_id IN ({_OF_VERSION})"
-_DROP_VERSION = "DELETE FROM version WHERE instance_id = ? AND number = ?"
-_ADD_COPY = _insert("copy", "version_id, tier")
-_ADD_RANGE = _insert("range", 'copy_id, ordinal, object_id, "offset", length')
-_ADD_OBJECT = _insert("object", "store, key", ignore=True)
+_ADD_VERSION = _insert("version", _VERSION_FIELDS, "OR REPLACE")
+_ADD_COPY = _insert("copy", "instance_id, number, copy, tier", "OR REPLACE")
+_ADD_RANGE = _insert("range", 'instance_id, number, copy, ordinal, object_id, "offset", length', "OR REPLACE")
+_ADD_OBJECT = _insert("object", "store, key", "OR IGNORE")
 _FIND_OBJECT = "SELECT id FROM object WHERE store = ? AND key = ?"
 _ADD_HOLDING = (
     "INSERT INTO holding (institution_id, study_count, series_count, instance_count, hot_bytes) "
-    "VALUES (?, ?, ?, ?, ?) ON CONFLICT (institution_id) DO UPDATE SET study_count = study_count + excluded.study_count, "
-    "series_count = series_count + excluded.series_count, "
-    "instance_count = instance_count + excluded.instance_count, "
-    "hot_bytes = hot_bytes + excluded.hot_bytes"
+    "VALUES (?, ?, ?, ?, ?) ON CONFLICT (institution_id) DO UPDATE SET "
+    "study_count = study_count + excluded.study_count, series_count = series_count + excluded.series_count, "
+    "instance_count = instance_count + excluded.instance_count, hot_bytes = hot_bytes + excluded.hot_bytes"
 )

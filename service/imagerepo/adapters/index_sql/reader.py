@@ -26,18 +26,23 @@ from imagerepo.ports.index import Holdings
 
 _JOINS = (
     "JOIN series s ON s.id = i.series_id JOIN study t ON t.id = i.study_id "
-    "JOIN version v ON v.instance_id = i.id AND v.number = {number} JOIN copy c ON c.version_id = v.id "
-    'JOIN "range" r ON r.copy_id = c.id JOIN object o ON o.id = r.object_id '
+    "JOIN version v ON v.instance_id = i.id AND v.number = {number} "
+    "JOIN copy c ON c.instance_id = v.instance_id AND c.number = v.number AND c.copy = 0 "
+    'JOIN "range" r ON r.instance_id = v.instance_id AND r.number = v.number AND r.copy = c.copy '
+    "JOIN object o ON o.id = r.object_id "
 )
 _ONE = (
     f"SELECT {VERSION_COLUMNS} FROM instance i {_JOINS.format(number='coalesce(?, i.current)')}"
-    "WHERE i.institution_id = ? AND i.uid = ? ORDER BY c.id, r.ordinal"
+    "WHERE i.institution_id = ? AND i.uid = ? ORDER BY r.ordinal"
 )
 # The page is cut before the joins, so that a version with many ranges counts once.
 _PAGE = (
-    "SELECT i.id, {columns} FROM (SELECT i.* FROM instance i {within} AND i.id > ? ORDER BY i.id LIMIT ?) i {joins} "
-    "ORDER BY i.id, c.id, r.ordinal"
+    f"SELECT i.id, {VERSION_COLUMNS} FROM (SELECT i.* FROM instance i WHERE {{within}} "
+    f"ORDER BY i.series_id, i.id LIMIT ?) i {_JOINS.format(number='i.current')}"
+    "ORDER BY i.series_id, i.id, r.ordinal"
 )
+_IN_STUDY = "i.study_id = ? AND (i.series_id, i.id) > (?, ?)"
+_IN_SERIES = "i.study_id = ? AND i.series_id = ? AND i.id > ?"
 
 
 class SqlIndex:
@@ -51,21 +56,25 @@ class SqlIndex:
         """The version that `scope` names. Raises NotFoundError."""
         rows = self._rows(_ONE, (scope.version, self._institution(scope.institution), scope.instance_uid))
         if rows:
-            found = version_of(scope.institution, _first_copy(rows))
+            found = version_of(scope.institution, rows)
             if scope.study_uid in {None, found.study_uid} and scope.series_uid in {None, found.series_uid}:
                 return found
         which = f" version {scope.version}" if scope.version is not None else ""
         raise NotFoundError(f"no instance {scope.instance_uid}{which} here")
 
     def versions(self, scope: Scope, after: int, limit: int) -> Sequence[tuple[int, Version]]:
-        """A page of current versions with their positions, in order of storing."""
+        """A page of current versions with their positions, by series, then in order of storing."""
         if scope.instance_uid is not None:
             return [(1, self.version(scope))] if after == 0 else []
-        within, key = self._container(scope)
-        sql = _PAGE.format(columns=VERSION_COLUMNS, within=within, joins=_JOINS.format(number="i.current"))
-        rows = self._rows(sql, (key, after, limit))
+        study, series = self._container(scope)
+        if series is None:
+            seen = self._rows("SELECT series_id FROM instance WHERE id = ?", (after,))
+            within, keys = _IN_STUDY, (study, seen[0][0] if seen else 0)
+        else:
+            within, keys = _IN_SERIES, (study, series)
+        rows = self._rows(_PAGE.format(within=within), (*keys, after, limit))
         return [
-            (position, version_of(scope.institution, _first_copy([row[1:] for row in group])))
+            (position, version_of(scope.institution, [row[1:] for row in group]))
             for position, group in groupby(rows, key=lambda row: row[0])
         ]
 
@@ -132,29 +141,24 @@ class SqlIndex:
             raise NotFoundError(f"institution {name!r} has stored nothing yet")
         return key
 
-    def _container(self, scope: Scope) -> tuple[str, int]:
+    def _container(self, scope: Scope) -> tuple[int, int | None]:
+        """Keys of the study, and of the series if the scope names one."""
         institution = self._institution(scope.institution)
         if scope.series_uid is None:
-            rows = self._rows(
-                "SELECT id FROM study WHERE institution_id = ? AND uid = ?", (institution, scope.study_uid)
-            )
+            find = "SELECT id FROM study WHERE institution_id = ? AND uid = ?"
+            rows = self._rows(find, (institution, scope.study_uid))
             if not rows:
                 raise NotFoundError(f"no study {scope.study_uid} here")
-            return "WHERE i.study_id = ?", rows[0][0]
+            return rows[0][0], None
         rows = self._rows(
-            "SELECT s.id, t.uid FROM series s JOIN study t ON t.id = s.study_id "
+            "SELECT t.id, s.id, t.uid FROM series s JOIN study t ON t.id = s.study_id "
             "WHERE s.institution_id = ? AND s.uid = ?",
             (institution, scope.series_uid),
         )
-        for key, study_uid in rows:
+        for study, series, study_uid in rows:
             if scope.study_uid in {None, study_uid}:
-                return "WHERE i.series_id = ?", key
+                return study, series
         raise NotFoundError(f"no series {scope.series_uid} here")
-
-
-def _first_copy(rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
-    # Rows come by copy and ordinal; placement will choose among copies, today there is one.
-    return rows
 
 
 def _found(row: tuple[Any, ...], level: Level) -> Found:

@@ -78,7 +78,7 @@ _BELOW = {
     Level.STUDY: "",
     Level.SERIES: " CROSS JOIN series s ON s.study_id = t.id",
     Level.INSTANCE: (
-        " CROSS JOIN series s ON s.study_id = t.id CROSS JOIN instance i ON i.series_id = s.id "
+        " CROSS JOIN series s ON s.study_id = t.id CROSS JOIN instance i ON i.study_id = t.id AND i.series_id = s.id "
         "CROSS JOIN version v ON v.instance_id = i.id AND v.number = i.current"
     ),
 }
@@ -90,7 +90,8 @@ _BY_UID = {
     ),
 }
 _INSTANCES_BELOW = (
-    " JOIN instance i ON i.series_id = s.id JOIN version v ON v.instance_id = i.id AND v.number = i.current"
+    " JOIN instance i ON i.study_id = s.study_id AND i.series_id = s.id "
+    "JOIN version v ON v.instance_id = i.id AND v.number = i.current"
 )
 _NEWEST = {
     Level.STUDY: "t.id DESC",
@@ -205,12 +206,13 @@ def _folded_pattern(key: Key, pattern: str) -> str:
 
 
 def _modalities(match: Match) -> tuple[str, tuple[str | int, ...]]:
-    values = match.values if isinstance(match, OneOf) else (match.pattern if isinstance(match, Wildcard) else "",)
-    if isinstance(match, Equals):
-        values = (match.value,)
-    one = "('\\' || t.modalities || '\\') GLOB ?"
-    patterns = tuple("*\\" + value.replace("[", "[[]") + "\\*" for value in values)
-    return "(" + " OR ".join([one] * len(patterns)) + ")", patterns
+    """A study matches if one of its modalities does; a pattern must not reach over from one to the next."""
+    if isinstance(match, Wildcard):
+        pattern = match.pattern.replace("[", "[[]")
+        return "EXISTS (SELECT 1 FROM series m WHERE m.study_id = t.id AND m.modality GLOB ?)", (pattern,)
+    values = match.values if isinstance(match, OneOf) else (match.value if isinstance(match, Equals) else "",)
+    one = "instr('\\' || t.modalities || '\\', ?) > 0"
+    return "(" + " OR ".join([one] * len(values)) + ")", tuple(f"\\{value}\\" for value in values)
 
 
 def _trigram(key: Key, match: Match) -> str | None:
@@ -218,7 +220,10 @@ def _trigram(key: Key, match: Match) -> str | None:
     if key not in _TRIGRAMS or not isinstance(match, Wildcard):
         return None
     literals = [
-        part for part in _folded_pattern(key, match.pattern).replace("?", "*").split("*") if len(part) >= _TRIGRAM
+        # The text is case folded for all keys: GLOB looks at the case where it counts.
+        part
+        for part in match.pattern.casefold().replace("?", "*").split("*")
+        if len(part) >= _TRIGRAM
     ]
     if not literals:
         return None

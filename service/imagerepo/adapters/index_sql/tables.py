@@ -93,33 +93,35 @@ instance = Table(
     *_optional("rows", "columns", "bits_allocated", "number_of_frames"),
     *_number("current"),  # number of the current version
     UniqueConstraint("institution_id", "uid"),
-    Index("instance_by_study", "study_id"),
-    Index("instance_by_series", "series_id"),
+    Index("instance_by_series", "study_id", "series_id"),  # serves a study in order of its series too
 )
+
+
+def _part_of(*names: str) -> list[Column[int]]:
+    """The key of a table whose rows are found through those above them: one tree, no key of its own to count."""
+    return [Column(name, _Key, primary_key=True, autoincrement=False) for name in names]
+
 
 version = Table(
     "version",
     metadata,
-    _key(),
-    _to("instance"),
-    *_number("number"),
+    *_part_of("instance_id", "number"),
     *_text("transfer_syntax"),
     Column("digest", LargeBinary, nullable=False),
     *_number("crc32", "size", "received_at", "commit_number"),  # received_at: microseconds since 1970, UTC
     *_number("data_set_offset", "header_length", "trailer_offset"),
     *_optional("pixel_offset", "pixel_length", "frame_length"),
     Column("frames", LargeBinary),
-    UniqueConstraint("instance_id", "number"),
+    sqlite_with_rowid=False,
 )
 
 copy = Table(
     "copy",
     metadata,
-    _key(),
-    _to("version"),
+    *_part_of("instance_id", "number", "copy"),  # copy: from 0
     *_text("tier"),
     *_optional("verified_at", "expires_at"),
-    Index("copy_by_version", "version_id"),
+    sqlite_with_rowid=False,
 )
 
 object_ = Table("object", metadata, _key(), *_text("store", "key"), UniqueConstraint("store", "key"))
@@ -127,8 +129,7 @@ object_ = Table("object", metadata, _key(), *_text("store", "key"), UniqueConstr
 range_ = Table(
     "range",
     metadata,
-    Column("copy_id", _Key, ForeignKey("copy.id"), primary_key=True),
-    Column("ordinal", Integer, primary_key=True),
+    *_part_of("instance_id", "number", "copy", "ordinal"),  # ordinal: from 0
     _to("object"),
     *_number("offset", "length"),
     sqlite_with_rowid=False,

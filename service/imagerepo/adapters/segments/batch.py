@@ -80,7 +80,12 @@ class Batch:
         if not items:
             return
         self._writer.prepare()
-        self._write_bytes(items)
+        try:
+            self._write_bytes(items)
+        except (ImagerepoError, OSError):
+            # Half a record would hide the commits after it from replay.
+            self._writer.abandon()
+            raise
         ready, number = self._number(items)
         if all(_is(item, Decision.DUPLICATE) for item in ready):
             # Of visible versions: nothing in this commit could fail them any more.
@@ -164,7 +169,7 @@ class Batch:
         for item in items:
             institution = item.request.caller.institution
             link = links.get(institution, lines.START)
-            line = self._line(item, link)
+            line = self._line(item, number, link)
             if line is None:
                 others.append(item)
                 continue
@@ -185,17 +190,18 @@ class Batch:
         end = Position(self._writer.name, offset, number)
         return _Written(end, stored, others, links)
 
-    def _line(self, item: Item, link: Link) -> bytes | None:
+    def _line(self, item: Item, number: int, link: Link) -> bytes | None:
         request, decided = item.request, item.decided
         if isinstance(request, JournalRequest):
-            return lines.journal_line(request, link)
+            return lines.journal_line(request, number, link)
         assert decided is not None
         if decided.decision is Decision.STORE:
             assert item.where is not None
-            return lines.store_line(request, decided.version, (item.where,), link)
+            return lines.store_line(request, decided.version, (item.where,), number, link)
         if decided.decision is Decision.REFUSE:
             detail = (("instance", request.attributes.instance_uid), ("reason", str(decided.error)))
-            return lines.journal_line(JournalRequest(request.caller, Action.REFUSE, request.received_at, detail), link)
+            refusal = JournalRequest(request.caller, Action.REFUSE, request.received_at, detail)
+            return lines.journal_line(refusal, number, link)
         return None
 
     def _finish_what_is_left(self) -> None:

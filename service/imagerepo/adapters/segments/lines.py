@@ -19,7 +19,12 @@ from imagerepo.model.instance import Range
 
 ORIGIN = "0" * 64  # `prev` of a chain's first line
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    # A lone surrogate, such as a query may bring, has no UTF-8: it becomes the escape that JSON has for it.
+    return _to_json(fields).encode(errors="backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,12 @@ def store_line(request: StoreRequest, version: int, where: Sequence[Range], link
             "layout": [layout.data_set_offset, layout.header_length, layout.trailer_offset],
             "ranges": [[one.store, one.key, one.offset, one.length] for one in where],
         }
-    ).encode()
+    )
 
 
 def journal_line(request: JournalRequest, link: Link) -> bytes:
     """The line of an entry that changes nothing stored."""
-    return _encode({**_head(request.caller, request.action, request.at, link), **dict(request.detail)}).encode()
+    return _encode({**_head(request.caller, request.action, request.at, link), **dict(request.detail)})
 
 
 def _head(caller: Caller, action: Action, at: datetime, link: Link) -> dict[str, Any]:
@@ -108,9 +113,7 @@ def commit_body(number: int, writer: str, voids: Sequence[int], lines: Sequence[
 
     `voids` are commits of this writer whose flush failed: they were never acknowledged, their lines do not count.
     """
-    head = _encode(
-        {"commit": number, "writer": writer, "at": datetime.now(UTC).isoformat(), "voids": list(voids)}
-    ).encode()
+    head = _encode({"commit": number, "writer": writer, "at": datetime.now(UTC).isoformat(), "voids": list(voids)})
     return b"\n".join([head, *lines])
 
 

@@ -26,8 +26,8 @@ class _Descriptor:
 
     __slots__ = ("number",)
 
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, number: int) -> None:
+        self.number = number
 
     def __del__(self) -> None:
         os.close(self.number)
@@ -87,7 +87,7 @@ class LocalObjects:
                 self._descriptors.move_to_end(where.key)
                 return found
             try:
-                found = _Descriptor(self._data / where.key)
+                found = _Descriptor(os.open(self._data / where.key, os.O_RDONLY | os.O_CLOEXEC))
             except FileNotFoundError as error:
                 raise DamagedError(f"{where.key} is missing from the data folder") from error
             self._descriptors[where.key] = found

@@ -157,27 +157,26 @@ class _Read:
 def _read(arrival: Arrival, body: Buffer, skip: int | None) -> _Read:
     """Read the header; `skip` bytes precede the data set, None if File Meta Information has to say."""
     if arrival.announced is not None and skip is not None:
-        said = arrival.announced
-        syntax, offset = said.transfer_syntax, said.data_set_offset
-        expected = (said.sop_class_uid, said.instance_uid, "the C-STORE request")
+        syntax, offset = arrival.announced.transfer_syntax, arrival.announced.data_set_offset
     else:
+        # What group 2 says of class and instance is not compared: files that disagree with it are common, and
+        # the data set is what was meant.
         meta = part10.read_meta(body)
         syntax, offset = meta.transfer_syntax, meta.data_set_offset
-        expected = (meta.sop_class_uid, meta.sop_instance_uid, "its File Meta Information")
         skip = offset
     with memoryview(body) as whole, whole[skip:] as data_set:
         attributes, layout = part10.read_data_set(data_set, syntax, offset)
-    sop_class, instance, source = expected
-    _same("SOP Class UID (0008,0016)", attributes.sop_class_uid, sop_class, source)
-    _same("SOP Instance UID (0008,0018)", attributes.instance_uid, instance, source)
+    if arrival.announced is not None:
+        source = "the C-STORE request"
+        _same("SOP Class UID (0008,0016)", attributes.sop_class_uid, arrival.announced.sop_class_uid, source)
+        _same("SOP Instance UID (0008,0018)", attributes.instance_uid, arrival.announced.instance_uid, source)
     if arrival.study_uid is not None:
         _same("Study Instance UID (0020,000D)", attributes.study_uid, arrival.study_uid, "the request's URL")
     return _Read(attributes, layout, syntax, skip)
 
 
 def _same(name: str, found: str, expected: str, source: str) -> None:
-    # Files without Media Storage UIDs in group 2 are common enough to be let in.
-    if expected and found != expected:
+    if found != expected:
         raise MismatchError(f"{name} is {found!r} in the data set but {expected!r} in {source}")
 
 

@@ -1,0 +1,79 @@
+"""Debian's Orthanc with its DICOMweb plugin and its SQLite index.
+
+Its defaults; those that matter are written out. Files are fsynced (`SyncStorageArea`), the index is written with
+`synchronous=NORMAL`. PDUs of 128 KB and more DICOM threads were tried and bring nothing.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from bench.clients.download import content
+from bench.generate import Instance
+from bench.servers.dicomweb import Repository
+from bench.servers.process import accepts_associations, answers_http
+
+PIXELS_COMPARED = 16_384  # bytes at the end of each instance
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+class Orthanc(Repository):
+    """The open-source peer."""
+
+    name = "orthanc"
+    what = "Debian's Orthanc and orthanc-dicomweb, SQLite index, files fsynced (SyncStorageArea), no overwriting"
+    ae_title: ClassVar[str] = "ORTHANC"
+
+    @classmethod
+    def missing(cls) -> str:
+        """Say whether program and plugin are there."""
+        if shutil.which("Orthanc") is None:
+            return "Orthanc is not installed: run bench/setup"
+        return "" if PLUGIN.exists() else f"{PLUGIN.name} is not installed: run bench/setup"
+
+    def configure(self) -> Sequence[str]:
+        """Write its configuration; every path is in the folder."""
+        configuration = {
+            "Name": "bench",
+            "StorageDirectory": str(self.folder / "storage"),
+            "IndexDirectory": str(self.folder / "storage"),
+            "StorageCompression": False,
+            "SyncStorageArea": True,
+            "StoreMD5ForAttachments": True,
+            "OverwriteInstances": False,
+            "HttpPort": self.http_port,
+            "HttpThreadsCount": 50,
+            "KeepAlive": True,
+            "TcpNoDelay": True,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomAet": self.ae_title,
+            "DicomPort": self.dicom_port,
+            "DicomThreadsCount": 4,
+            "MaximumPduLength": 16_384,
+            "Plugins": [str(PLUGIN)],
+            "DicomWeb": {"Enable": True, "Root": f"{self.root}/"},
+        }
+        path = self.folder / "orthanc.json"
+        path.write_text(json.dumps(configuration, indent=2))
+        return ("Orthanc", str(path))
+
+    def ready(self) -> bool:
+        """Whether HTTP and DICOM answer."""
+        return answers_http(self.http_port, "/system") and accepts_associations(self.dicom_port, self.ae_title)
+
+    def count(self) -> int:
+        """Ask its statistics."""
+        return int(json.loads(content(self.http_port, "/statistics", "application/json"))["CountInstances"])
+
+    def kept(self, instance: Instance) -> bytes:
+        """Pixels only: dcmtk parses what comes by C-STORE and writes the header anew."""
+        return instance.data_set()[-PIXELS_COMPARED:]
+
+    def series_zip(self, series: str) -> str:
+        """Path of a series as a zip file, by the identifier that Orthanc gave it."""
+        identifiers = json.loads(content(self.http_port, "/series?expand", "application/json"))
+        found = next(one["ID"] for one in identifiers if one["MainDicomTags"]["SeriesInstanceUID"] == series)
+        return f"/series/{found}/archive"

@@ -1,0 +1,36 @@
+"""What is asked of the service, so that a table says whether it was reached. Nothing fails for a missed target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Against peers and against the clock, for one metric of one workload."""
+
+    ratios: Mapping[str, float] = field(default_factory=dict[str, float])
+    """How many times better than each peer, at least."""
+
+    bound: float | None = None
+    """In the metric's unit: at most where lower is better, at least where higher is."""
+
+
+TARGETS: Mapping[tuple[str, str], Target] = {
+    ("cstore-1", "instances"): Target({"orthanc": 1.5, "pynetdicom": 2}),
+    ("cstore-4", "instances"): Target({"orthanc": 1.5, "pynetdicom": 3}),
+    ("cstore-small-4", "instances"): Target({"orthanc": 3}),
+    ("stow-50", "instances"): Target({"orthanc": 3}),
+    ("stow-small", "instances"): Target({"orthanc": 3}),
+    ("nagle", "storescu"): Target(bound=0.5),
+    ("nagle", "dcmsend"): Target(bound=0.5),
+    ("wado-instance", "requests"): Target({"orthanc": 3, "nginx": 0.4}),
+    ("wado-study", "throughput"): Target({"orthanc": 3}),
+    ("series-zip", "throughput"): Target(bound=800),
+    ("series-zip", "whole"): Target(bound=0.8),
+    ("metadata-500", "first request after ingest"): Target({"orthanc": 10}),
+    ("metadata-500", "repeated"): Target({"orthanc": 10}),
+    ("qido", "requests"): Target({"orthanc": 10}),
+    ("scale", "QIDO p95, many ÷ few"): Target(bound=1.5),
+    ("scale", "C-STORE p95, many ÷ few"): Target(bound=1.5),
+}
+NONE = Target()

@@ -1,0 +1,98 @@
+"""Searching, and how searching and storing fare when a great deal is indexed."""
+
+import json
+
+from bench import filler
+from bench.clients import cstore, wrk
+from bench.clients.download import content
+from bench.clients.fleet import ClientError
+from bench.clients.wrk import Reads
+from bench.generate import MANY_STUDIES, SMALL
+from bench.servers.dicomweb import JSON, Repository
+from bench.servers.imagerepo import Imagerepo
+from bench.servers.orthanc import Orthanc
+from bench.servers.process import Nagle, Server
+from bench.workloads.model import Better, Ground, Measurement, Metric, Workload, observed
+from bench.workloads.retrieve import CONNECTIONS, REQUESTS, fill, load
+
+PAGE = 20
+"""Studies in one answer."""
+
+SMALLEST_STUDY = 100  # bytes of DICOM JSON; less is not a study
+
+
+def _qido(kind: type[Server], ground: Ground) -> list[Measurement]:
+    if not issubclass(kind, Repository):
+        raise TypeError(f"{kind.name} has no QIDO-RS")
+    instances = ground.corpus(MANY_STUDIES, MANY_STUDIES.studies * MANY_STUDIES.instances_per_study)
+    with ground.server(kind) as server:
+        fill(server, instances)
+        path = f"{server.root}/studies?limit={PAGE}"
+        found = len(json.loads(content(server.http_port, path, JSON)))
+        if found != PAGE:
+            raise ClientError(f"{server.name} answered limit={PAGE} with {found} studies")
+        return load(server, Reads(server.http_port, [path], JSON, PAGE * SMALLEST_STUDY), ground)
+
+
+class _Filled(Imagerepo):
+    """Ours, started on a folder that already holds many instances."""
+
+    def __init__(self, ground: Ground, instances: int) -> None:
+        super().__init__(ground.work / "data" / self.name, Nagle.OFF)
+        self.instances = instances
+        self.corpus = ground.work / "corpus"
+
+    def populate(self) -> None:
+        """Put them there."""
+        super().populate()
+        filler.fill(self.folder / "data", self.instances, self.corpus)
+
+
+def _p95(latencies: tuple[float, ...]) -> float:
+    return sorted(latencies)[int(len(latencies) * 0.95)]
+
+
+def _scale(_kind: type[Server], ground: Ground) -> list[Measurement]:
+    instances = ground.corpus(SMALL, ground.instances)
+    found: list[tuple[float, float]] = []
+    for indexed in ground.scales:
+        with _Filled(ground, indexed) as server:
+            reads = Reads(server.http_port, [f"{server.root}/studies?limit={PAGE}"], JSON, PAGE * SMALLEST_STUDY)
+            wrk.load(reads, CONNECTIONS, 1, ground.scratch)
+            seen = wrk.load(reads, CONNECTIONS, ground.seconds, ground.scratch)
+            run, _ = observed(
+                server,
+                lambda server=server: cstore.send(server.dicom_port, server.ae_title, instances, 1),
+                lambda run: run.seconds,
+            )
+            found.append((seen.p95, _p95(run.latencies)))
+    few, many = found
+    values = (few[0], many[0], many[0] / few[0], few[1], many[1], many[1] / few[1])
+    return [Measurement(metric.name, value) for metric, value in zip(SCALE_METRICS, values, strict=True)]
+
+
+SCALE_METRICS = tuple(
+    Metric(f"{operation} p95, {size}", unit, Better.LOWER)
+    for operation in ("QIDO", "C-STORE")
+    for size, unit in (("few", "s"), ("many", "s"), ("many ÷ few", "x"))
+)
+
+WORKLOADS = (
+    Workload(
+        "qido",
+        f"QIDO-RS of studies with limit={PAGE} out of 100 studies of 5 instances, {CONNECTIONS} connections (wrk)",
+        (REQUESTS,),
+        (Imagerepo, Orthanc),
+        _qido,
+        programs=("wrk",),
+    ),
+    Workload(
+        "scale",
+        "p95 of QIDO-RS (8 connections) and C-STORE (1 association, 20 KB), few (10,000) and many (1,000,000) indexed",
+        SCALE_METRICS,
+        (Imagerepo,),
+        _scale,
+        programs=("wrk",),
+        single=True,
+    ),
+)

@@ -1,0 +1,44 @@
+"""The audit's intervals in memory: of one process, for tests and trials."""
+
+from dataclasses import dataclass
+from threading import Lock
+
+from imagerepo.ports.intervals import Entered, State
+
+
+@dataclass(slots=True)
+class _Interval:
+    until: float  # monotonic seconds
+    reads: int
+    durable: bool
+
+
+class MemoryIntervals:
+    """ports.intervals.Intervals."""
+
+    def __init__(self) -> None:
+        self._open: dict[bytes, _Interval] = {}
+        self._lock = Lock()
+
+    def enter(self, name: bytes, now: float, length: float) -> Entered:
+        """Count a read."""
+        with self._lock:
+            known = self._open.get(name)
+            if known is None:
+                self._open[name] = _Interval(now + length, 1, durable=False)
+                return Entered(State.FIRST, now + length)
+            known.reads += 1
+            return Entered(State.OPEN if known.durable else State.OPENING, known.until)
+
+    def opened(self, name: bytes) -> None:
+        """The entry is durable."""
+        with self._lock:
+            known = self._open.get(name)
+            if known is not None:
+                known.durable = True
+
+    def close(self, name: bytes) -> int:
+        """End an interval."""
+        with self._lock:
+            known = self._open.pop(name, None)
+            return 0 if known is None else known.reads

@@ -1,0 +1,111 @@
+"""Retrieve metadata as DICOM JSON, page by page, compressed as it goes.
+
+Source: PS3.18 sections 10.4.1.1.2 (Metadata Resources), F.2 (DICOM JSON Model).
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from blake3 import blake3
+
+from imagerepo.dicomweb.negotiate import JSON, check_json
+from imagerepo.dicomweb.wado import Wado, series_scope, study_scope
+from imagerepo.flows.metadata import Metadata
+from imagerepo.model.instance import Version
+from imagerepo.model.scope import Scope
+from imagerepo.web.coding import IDENTITY, Compressor, coding_for, compressor
+from imagerepo.web.contents import Contents, survey
+from imagerepo.web.exchange import Exchange
+from imagerepo.web.faults import Headers
+from imagerepo.web.validators import caching, digest_of, etag, not_modified
+
+_PAGE = 500  # instances answered at a time
+
+
+class MetadataHandlers:
+    """Handlers of the metadata resources."""
+
+    def __init__(self, wado: Wado) -> None:
+        self._wado = wado
+
+    async def instance(self, exchange: Exchange) -> None:
+        """One instance's header."""
+        check_json(exchange.accept)
+        version = await self._wado.admitted_version(exchange)
+        await self._single_page(exchange, [version], digest_of(version))
+
+    async def study(self, exchange: Exchange) -> None:
+        """The headers of a study's instances."""
+        await self._many(exchange, study_scope(exchange))
+
+    async def series(self, exchange: Exchange) -> None:
+        """The headers of a series' instances."""
+        await self._many(exchange, series_scope(exchange))
+
+    async def _many(self, exchange: Exchange, scope: Scope) -> None:
+        check_json(exchange.accept)
+        contents = await survey(exchange.repository.retrieve, scope, lambda _: 0)
+        await exchange.repository.audit.read(exchange.caller, contents.study_uid)
+        if contents.single_page is not None:
+            await self._single_page(exchange, contents.single_page, contents.digest)
+        else:
+            await self._pages(exchange, contents)
+
+    async def _single_page(self, exchange: Exchange, page: Sequence[Version], digest: str) -> None:
+        coding = coding_for(exchange)
+        tag = _tag(exchange, digest, coding)
+        if await not_modified(exchange, tag):
+            return
+        body = await asyncio.to_thread(_encoded, exchange.repository.metadata, page, exchange.base, compressor(coding))
+        await exchange.answer(200, JSON.encode(), body, [*_coded(coding), *caching(tag)])
+
+    async def _pages(self, exchange: Exchange, contents: Contents) -> None:
+        coding = coding_for(exchange)
+        headers = _coded(coding)
+        if contents.complete:
+            tag = _tag(exchange, contents.digest, coding)
+            if await not_modified(exchange, tag):
+                return
+            headers += caching(tag)
+        await exchange.start(200, [(b"content-type", JSON.encode()), *headers])
+        if exchange.head:
+            await exchange.end()
+            return
+        one = compressor(coding)
+        opening = b"["
+        async for page in contents.pages(exchange.repository.retrieve):
+            if not page:
+                continue
+            await exchange.drained()
+            body = await asyncio.to_thread(_page, exchange.repository.metadata, page, exchange.base, one, opening)
+            opening = b","
+            if body:
+                await exchange.piece(body)
+        await exchange.end(one.compress(b"]") + one.flush())
+
+
+def instance_url(base: str, version: Version) -> str:
+    """Where an instance can be retrieved."""
+    return f"{base}/dicom-web/studies/{version.study_uid}/series/{version.series_uid}/instances/{version.instance_uid}"
+
+
+def _tag(exchange: Exchange, digest: str, coding: str) -> str:
+    # What is left out stands in the answer as a URL, which follows from how we were called.
+    place = blake3(exchange.base.encode()).hexdigest(4)
+    return etag(digest, "json", place) if coding == IDENTITY else etag(digest, "json", place, coding)
+
+
+def _coded(coding: str) -> Headers:
+    return [] if coding == IDENTITY else [(b"content-encoding", coding.encode())]
+
+
+def _joined(metadata: Metadata, page: Sequence[Version], base: str) -> bytes:
+    return b",".join(metadata.of(page, [instance_url(base, version) for version in page]))
+
+
+def _encoded(metadata: Metadata, page: Sequence[Version], base: str, one: Compressor) -> bytes:
+    return one.compress(b"[" + _joined(metadata, page, base) + b"]") + one.flush()
+
+
+def _page(metadata: Metadata, page: Sequence[Version], base: str, one: Compressor, opening: bytes) -> bytes:
+    return one.compress(opening + _joined(metadata, page, base))

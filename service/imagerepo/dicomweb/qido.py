@@ -1,0 +1,106 @@
+"""Search for studies, series and instances.
+
+Source: PS3.18 sections 10.6 (Search Transaction), 8.3.4.4 (Response Pagination).
+"""
+
+import asyncio
+from dataclasses import replace
+
+from imagerepo.dicomweb import results
+from imagerepo.dicomweb.negotiate import JSON, check_json
+from imagerepo.dicomweb.query import Search, Within, parse
+from imagerepo.model.query import Between, Found, Level, Query, Wildcard
+from imagerepo.web.coding import IDENTITY, WORTHWHILE, coding_for, compress
+from imagerepo.web.exchange import Exchange
+from imagerepo.web.faults import Headers
+
+_INLINE = 64 << 10  # bytes of an answer that are compressed without a thread
+_FEW = 100  # entities that are looked up without a thread
+
+
+async def studies(exchange: Exchange) -> None:
+    """Studies."""
+    await _search(exchange, Within(exchange.caller.institution, Level.STUDY))
+
+
+async def series(exchange: Exchange) -> None:
+    """Series of all studies."""
+    await _search(exchange, Within(exchange.caller.institution, Level.SERIES))
+
+
+async def instances(exchange: Exchange) -> None:
+    """Instances of all studies."""
+    await _search(exchange, Within(exchange.caller.institution, Level.INSTANCE))
+
+
+async def study_series(exchange: Exchange) -> None:
+    """A study's series."""
+    study = exchange.uid("study", "Study Instance UID")
+    await _search(exchange, Within(exchange.caller.institution, Level.SERIES, study))
+
+
+async def study_instances(exchange: Exchange) -> None:
+    """A study's instances."""
+    study = exchange.uid("study", "Study Instance UID")
+    await _search(exchange, Within(exchange.caller.institution, Level.INSTANCE, study))
+
+
+async def series_instances(exchange: Exchange) -> None:
+    """A series' instances."""
+    study = exchange.uid("study", "Study Instance UID")
+    of_series = exchange.uid("series", "Series Instance UID")
+    await _search(exchange, Within(exchange.caller.institution, Level.INSTANCE, study, of_series))
+
+
+async def _search(exchange: Exchange, within: Within) -> None:
+    check_json(exchange.accept)
+    repository = exchange.repository
+    search = parse(exchange.query, within, repository.settings.http.max_search_results)
+    await repository.audit.query(exchange.caller, _text(exchange))
+    found, more = await _find(exchange, search.query)
+    # An ancestor that the path names is known to the caller; the others are told (Table 10.6.1-5).
+    with_ancestors = within.study_uid is None
+    body = results.encode(found, within.level, exchange.base, with_ancestors=with_ancestors)
+    headers = [*_warnings(exchange, search, more=more), (b"vary", b"Accept, Accept-Encoding, Authorization")]
+    coding = coding_for(exchange) if len(body) >= WORTHWHILE else IDENTITY
+    if coding != IDENTITY:
+        headers.append((b"content-encoding", coding.encode()))
+        if len(body) > _INLINE:
+            body = await asyncio.to_thread(compress, body, coding)
+        else:
+            body = compress(body, coding)
+    await exchange.answer(200, JSON.encode(), body, headers)
+
+
+async def _find(exchange: Exchange, query: Query) -> tuple[list[Found], bool]:
+    """What matches, and whether there is more of it."""
+    if query.limit == 0:
+        return [], False
+    one_more = replace(query, limit=query.limit + 1)
+    find = exchange.repository.search.search
+    slow = (
+        query.limit > _FEW
+        or query.offset > _FEW
+        or any(isinstance(match, Wildcard | Between) for _, match in query.matches)
+    )
+    found = await asyncio.to_thread(find, one_more) if slow else find(one_more)
+    return list(found[: query.limit]), len(found) > query.limit
+
+
+def _text(exchange: Exchange) -> str:
+    """The request as the journal keeps it."""
+    asked: bytes = exchange.connection["query_string"]
+    path: str = exchange.connection["path"]
+    return f"{path}?{asked.decode('latin-1')}" if asked else path
+
+
+def _warnings(exchange: Exchange, search: Search, *, more: bool) -> Headers:
+    agent = exchange.base.partition("//")[2].partition("/")[0].encode()
+    headers: Headers = []
+    if search.fuzzy:
+        text = b'"The fuzzymatching parameter is not supported. Only literal matching has been performed."'
+        headers.append((b"warning", b"299 %s %s" % (agent, text)))
+    if more:
+        text = b'"There are additional results that can be requested."'
+        headers.append((b"warning", b"299 %s %s" % (agent, text)))
+    return headers

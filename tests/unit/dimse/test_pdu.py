@@ -1,0 +1,149 @@
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagerepo.dimse.pdu import (
+    Abort,
+    AbortReason,
+    AbortSource,
+    InvalidPduError,
+    PduReader,
+    Reject,
+    RejectReason,
+    RejectResult,
+    SilenceError,
+    StoppedError,
+    TransportClosedError,
+    data_pdus,
+)
+from tests.wire.dimse_peer import p_data, pdv
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def connect(listening: socket.socket) -> tuple[socket.socket, socket.socket]:
+    sender = socket.create_connection(listening.getsockname())
+    receiver, _ = listening.accept()
+    return sender, receiver
+
+
+def test_abort_and_reject_are_laid_out_as_the_standard_says() -> None:
+    assert Abort(AbortSource.SERVICE_PROVIDER, AbortReason.UNEXPECTED_PDU).encode().hex() == "07000000000400000202"
+    reject = Reject(RejectResult.TRANSIENT, RejectReason.LOCAL_LIMIT_EXCEEDED)
+    assert reject.encode().hex() == "03000000000400020302"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=st.lists(st.binary(max_size=3000), min_size=1, max_size=6),
+    cuts=st.lists(st.integers(1, 400), min_size=1, max_size=20),
+    size=st.sampled_from([64, 1000, 1 << 18]),
+)
+def test_values_come_whole_however_they_are_cut(
+    listening: socket.socket, values: list[bytes], cuts: list[int], size: int
+) -> None:
+    stream = p_data(*(pdv(1, 0, value) for value in values))
+    sender, receiver = connect(listening)
+
+    def send() -> None:
+        at = number = 0
+        while at < len(stream):
+            step = cuts[number % len(cuts)]
+            sender.sendall(stream[at : at + step])
+            at, number = at + step, number + 1
+        sender.close()
+
+    thread = threading.Thread(target=send)
+    with sender, receiver:
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        thread.start()
+        reader = PduReader(receiver, 10, size)
+        assert reader.header() == (4, len(stream) - 6)
+        for value in values:
+            length, context_id, control = reader.pdv_header()
+            assert (length, context_id, control) == (len(value) + 2, 1, 0)
+            got = bytearray()
+            while len(got) < len(value):
+                got += reader.piece(len(value) - len(got))
+            assert got == value
+        with pytest.raises(TransportClosedError):
+            reader.header()
+        thread.join()
+
+
+def test_a_body_longer_than_the_buffer_is_invalid(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    with sender, receiver, pytest.raises(InvalidPduError):
+        PduReader(receiver, 10, 64).body(65)
+
+
+def test_a_short_body_at_the_end_of_the_buffer_is_moved_to_its_front(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    with sender, receiver:
+        reader = PduReader(receiver, 10, 64)
+        sender.sendall(bytes(range(60)))
+        assert bytes(reader.body(50)) == bytes(range(50))
+        sender.sendall(bytes(range(60, 110)))
+        assert bytes(reader.body(60)) == bytes(range(50, 110))
+
+
+def test_silence_ends_waiting(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    with sender, receiver, pytest.raises(SilenceError):
+        PduReader(receiver, 0.05).header()
+
+
+def test_a_deadline_holds_whatever_comes(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    ended = threading.Event()
+
+    def drip() -> None:
+        while not ended.wait(0.01):
+            sender.send(b"\1")
+
+    thread = threading.Thread(target=drip)
+    with sender, receiver:
+        thread.start()
+        reader = PduReader(receiver, 10)
+        reader.set_deadline(0.1)
+        with pytest.raises(SilenceError):
+            reader.body(100_000)
+        ended.set()
+        thread.join()
+
+
+def test_a_peer_that_does_not_read_is_not_waited_for(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    with sender, receiver, pytest.raises(SilenceError):
+        PduReader(receiver, 0.05).send(bytes(64 << 20))
+
+
+def test_another_thread_can_stop_a_reader_that_waits(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    with sender, receiver:
+        reader = PduReader(receiver, 10)
+        timer = threading.Timer(0.05, reader.stop)
+        timer.start()
+        with pytest.raises(StoppedError):
+            reader.header()
+        timer.join()
+
+
+@pytest.mark.parametrize(
+    ("length", "max_length", "sizes"), [(10, 0, [10]), (10, 16, [10]), (11, 16, [10, 1]), (25, 16, [10, 10, 5])]
+)
+def test_values_are_cut_to_what_the_peer_receives(length: int, max_length: int, sizes: list[int]) -> None:
+    value = bytes(range(length))
+    expected = b""
+    for number, size in enumerate(sizes):
+        last = 2 if number == len(sizes) - 1 else 0
+        expected += p_data(pdv(3, 1 | last, value[number * 10 : number * 10 + size]))
+    assert data_pdus(3, value, 1, max_length) == expected
