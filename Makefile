@@ -18,7 +18,7 @@ $(BIN)/imagerepo: requirements.lock pyproject.toml
 	@touch $(BIN)/imagerepo
 
 run: install
-	$(if $(SAMPLES),IMAGEREPO_SAMPLES=1 ,)$(BIN)/imagerepo serve --data $(DATA) $(if $(SAMPLES),--samples,) $(RUN_FLAGS)
+	$(BIN)/imagerepo serve --data $(DATA) $(if $(SAMPLES),--samples,) $(RUN_FLAGS)
 
 test: install
 	tests/setup

@@ -1,9 +1,10 @@
 """Settings: one YAML file, each field also an `IMAGEREPO_…` variable; flags override variables override the file.
 
-Read once; `institutions` alone is read again while serving (processes/reload.py). docs/settings.md lists them all.
+Read once; `institutions` alone is read again while serving (processes/child.py). docs/settings.md lists them all.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -54,7 +55,7 @@ class Token(_Section):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     """Stands in the journal for whoever holds the token."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """SHA-256 of the token, hexadecimal; `imagerepo token` makes a pair."""
+    """SHA-256 of the token, hexadecimal and in quotes; `imagerepo token` makes a pair."""
     roles: Annotated[tuple[Literal["read", "write", "admin"], ...], Field(min_length=1)]
     """What its holder may do."""
 
@@ -87,7 +88,7 @@ class Dimse(_Section):
     """Limits of the DIMSE server."""
 
     max_associations: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Associations at the same time, over all workers; more are rejected as temporarily congested."""
+    """Associations at the same time, over all workers; more are rejected: local limit exceeded."""
     max_pdu: Annotated[int, Field(ge=4 * KIB, le=4 * MIB)] = 256 * KIB
     """Largest PDU that peers may send, in bytes."""
     idle_timeout: Annotated[float, Field(gt=0)] = 60.0
@@ -152,6 +153,8 @@ class Settings(_Section):
     """Our AE title."""
     workers: Annotated[int, Field(ge=1, le=64)] | None = None
     """HTTP processes, and as many DIMSE processes; default: cores."""
+    drain_delay: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds at SIGTERM during which all is served while `/readyz` says no: time for a balancer to turn away."""
     drain_grace: Annotated[float, Field(ge=0)] = 30.0
     """Seconds that requests and associations in flight are given at SIGTERM."""
     trusted_proxies: tuple[Network, ...] = ()
@@ -204,7 +207,7 @@ def load(file: Path | None, flags: Mapping[str, object], environment: Mapping[st
     """
     values: dict[str, Any] = _read(file) if file is not None else {}
     for name, text in (os.environ if environment is None else environment).items():
-        if name.startswith(PREFIX) and name not in _NOT_SETTINGS:
+        if name.startswith(PREFIX) and name not in _NOT_SETTINGS and not _KUBERNETES.match(name):
             path = name.removeprefix(PREFIX).lower().split("__")
             _put(values, path, _parse_variable(name, text))
     for name, value in flags.items():
@@ -225,7 +228,10 @@ def _validated(values: dict[str, Any], file: Path | None) -> Settings:
         raise SettingsError(_explain(error, file)) from error
 
 
-_NOT_SETTINGS = frozenset({"IMAGEREPO_CONFIG", "IMAGEREPO_SAMPLES"})
+_NOT_SETTINGS = frozenset({"IMAGEREPO_CONFIG"})
+
+# What Kubernetes puts into every pod beside a Service that is named imagerepo.
+_KUBERNETES = re.compile(r"IMAGEREPO_(SERVICE_(HOST|PORT(_.*)?)|PORT(_.*)?)\Z")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -137,19 +137,21 @@ def test_the_version_stated_is_the_code_s() -> None:
 
 def test_a_segment_header_reads_as_its_table_says(data: Path) -> None:
     head = segment_of(data)[:64]
-    magic, version, writer, number, reserved, crc32 = (field.read(head) for field in fields("Segment header"))
+    magic, version, writer, number, seal, reserved, crc32 = (field.read(head) for field in fields("Segment header"))
     assert (magic, version, writer, number) == (b"IRsegmnt", 1, "http-0", 1)
-    assert reserved == bytes(24)
+    assert any(seal)
+    assert reserved == bytes(16)
     assert crc32 == zlib.crc32(head[:60])
 
 
 def test_records_read_as_their_table_says(data: Path) -> None:
     kinds: list[object] = []
-    for (magic, length, number, crc32, flags, _), payload in parse(segment_of(data)):
+    sealed = fields("Segment header")[4].read(segment_of(data)[:64])
+    for (magic, length, number, crc32, seal, _), payload in parse(segment_of(data)):
         kinds.append(magic)
         assert length == len(payload)
         assert crc32 == zlib.crc32(payload)
-        assert flags == 0
+        assert seal == sealed
         assert (number == 0) == (magic == b"IRdata01")
     # The large instance is in a file: its commit has no data record.
     assert kinds == [b"IRdata01", b"IRcommit", b"IRcommit", b"IRcommit"]

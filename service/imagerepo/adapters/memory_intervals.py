@@ -24,21 +24,24 @@ class MemoryIntervals:
         """Count a read."""
         with self._lock:
             known = self._open.get(name)
-            if known is None:
+            if known is None or known.until <= now:
                 self._open[name] = _Interval(now + length, 1, durable=False)
-                return Entered(State.FIRST, now + length)
+                return Entered(State.FIRST, now + length, 0 if known is None else known.reads)
             known.reads += 1
             return Entered(State.OPEN if known.durable else State.OPENING, known.until)
 
-    def opened(self, name: bytes) -> None:
+    def opened(self, name: bytes, until: float) -> None:
         """The entry is durable."""
         with self._lock:
             known = self._open.get(name)
-            if known is not None:
+            if known is not None and known.until == until:
                 known.durable = True
 
-    def close(self, name: bytes) -> int:
+    def close(self, name: bytes, until: float) -> int:
         """End an interval."""
         with self._lock:
-            known = self._open.pop(name, None)
-            return 0 if known is None else known.reads
+            known = self._open.get(name)
+            if known is None or known.until != until:
+                return 0
+            del self._open[name]
+            return known.reads

@@ -5,12 +5,17 @@ import json
 from pathlib import Path
 
 from imagerepo.dicom import samples
+from imagerepo.errors import ForbiddenError
 
 _BOUNDARY = "imagerepo-samples"
 
 
 def send(server: tuple[str, int]) -> tuple[int, int]:
-    """Send each bundled file by STOW-RS; how many were stored and refused."""
+    """Send each bundled file by STOW-RS; how many were stored and refused.
+
+    Raises:
+        ForbiddenError: the server asks for tokens.
+    """
     connection = http.client.HTTPConnection(*server, timeout=60)
     stored = refused = 0
     for path in samples.files():
@@ -23,6 +28,8 @@ def send(server: tuple[str, int]) -> tuple[int, int]:
         connection.request("POST", "/dicom-web/studies", body, headers)
         response = connection.getresponse()
         answer = response.read()
+        if response.status in {401, 403, 404}:
+            raise ForbiddenError("not loaded: institutions are configured; send files with a token of one")
         if response.status == 200 and "00081199" in json.loads(answer):
             stored += 1
         else:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imagerepo.cli import samples as sample_files
+from imagerepo.errors import ForbiddenError
 from imagerepo.processes import serve as process
 from imagerepo.processes.serve import Addresses
 from imagerepo.settings import load
@@ -27,6 +28,7 @@ def serve(
 ) -> None:
     """Serve DICOM: DIMSE and DICOMweb, from one data folder."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     flags = {
         "data": data, "listen": listen, "dicom_listen": dicom_listen, "ae_title": ae_title, "workers": workers,
     }  # fmt: skip
@@ -41,8 +43,12 @@ def serve(
 
 
 def _load_samples(where: Addresses) -> None:
-    stored, refused = sample_files.send(where.http)
-    typer.echo(f"samples: {stored} files stored, {refused} refused (pydicom bundles broken files too)")
+    try:
+        stored, refused = sample_files.send(where.http)
+    except ForbiddenError as error:
+        typer.echo(f"samples: {error}")
+    else:
+        typer.echo(f"samples: {stored} files stored, {refused} refused (pydicom bundles broken files too)")
 
 
 def _greeting(where: Addresses, ae_title: str, data: Path) -> str:

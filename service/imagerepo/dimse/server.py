@@ -113,6 +113,8 @@ class DimseServer:
         self._join(deadline)
         with self._lock:
             left = list(self._threads.values())
+        if not left:
+            return
         log.info("dimse.drain.grace_over", extra={"associations": len(left)})
         for reader, association in left:
             if association is None:

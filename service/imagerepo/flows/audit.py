@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from blake3 import blake3
 
-from imagerepo.errors import OutOfSpaceError
+from imagerepo.errors import ImagerepoError, OutOfSpaceError
 from imagerepo.model.caller import Caller
 from imagerepo.model.events import Action, JournalRequest
 from imagerepo.ports.commits import Commits
@@ -67,7 +67,7 @@ class Audit:
             return
         self._windows[name] = window = _Window(name, caller, study_uid, entered.until, None)
         if entered.state is not State.OPEN:
-            await self._open(window)
+            await self._open(window, entered.over)
 
     async def query(self, caller: Caller, text: str) -> None:
         """Enter a query; when it returns, the answer may leave. Raises UnavailableError."""
@@ -83,39 +83,50 @@ class Audit:
         at = datetime.now(UTC)
         for one in over:
             self._windows.pop(one.name, None)
-            count = self._intervals.close(one.name)
+            count = self._intervals.close(one.name, one.until)
             if count:
-                detail = (("study", one.study_uid), ("count", count))
-                requests.append(JournalRequest(one.caller, Action.READ_COUNT, at, detail))
+                requests.append(_count(one, count, at))
         if requests or self._late:
             await self._commit(requests)
 
-    async def _open(self, window: _Window) -> None:
+    async def _open(self, window: _Window, over: int) -> None:
         window.opened = opened = asyncio.get_running_loop().create_future()
-        detail = (("study", window.study_uid),)
+        at = datetime.now(UTC)
+        requests = [_count(window, over, at)] if over else []
+        requests.append(JournalRequest(window.caller, Action.READ, at, (("study", window.study_uid),)))
         try:
-            await self._commit([JournalRequest(window.caller, Action.READ, datetime.now(UTC), detail)])
+            await self._commit(requests)
         except BaseException as error:
             self._windows.pop(window.name, None)
-            self._intervals.close(window.name)
+            self._intervals.close(window.name, window.until)
             opened.set_exception(error)
             opened.exception()  # whoever waits for it sees it; nobody has to
             raise
-        self._intervals.opened(window.name)
+        self._intervals.opened(window.name, window.until)
         window.opened = None
         opened.set_result(None)
 
     async def _commit(self, requests: list[JournalRequest]) -> None:
         late, self._late = self._late, []
         results = await asyncio.to_thread(self._commits.commit, [*late, *requests])
+        failed: ImagerepoError | None = None
         for request, result in zip([*late, *requests], results, strict=True):
             if isinstance(result.error, OutOfSpaceError):
                 self._wait(request)
             elif result.error is not None:
-                raise result.error
+                failed = result.error
+                if request.action is not Action.READ:
+                    self._wait(request)
+        if failed is not None:
+            raise failed
 
     def _wait(self, request: JournalRequest) -> None:
         if len(self._late) < _LATE:
             self._late.append(request)
         else:
             log.error("audit.entry_lost", extra={"action": request.action, "institution": request.caller.institution})
+
+
+def _count(window: _Window, count: int, at: datetime) -> JournalRequest:
+    detail = (("study", window.study_uid), ("count", count))
+    return JournalRequest(window.caller, Action.READ_COUNT, at, detail)

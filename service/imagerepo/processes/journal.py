@@ -1,6 +1,5 @@
 """The journal's verbs, assembled."""
 
-import heapq
 import json
 import logging
 import os
@@ -31,7 +30,7 @@ class Summary:
     def as_text(self) -> str:
         """For people."""
         lines = [f"{self.entries} entries in {self.chains} chains: none changed, none missing between others"]
-        if self.anchored is None:
+        if not self.anchored:
             lines.append(
                 "unanchored: without signed roots (settings audit.anchor, audit.key) it cannot be proved that no "
                 "chain was cut off at its end or written anew"
@@ -49,9 +48,9 @@ def verify(settings: Settings, *, with_bytes: bool) -> Summary:
     """Verify the journal of a data folder. Raises DamagedError that names the first broken link."""
     data = _existing(settings)
     wanted = None
+    _both_or_none(settings)
     if settings.audit.anchor is not None and settings.audit.key is not None:
-        public = anchor.read_key(settings.audit.key).public_key()
-        wanted = frozenset(anchor.read(settings.audit.anchor, public))
+        wanted = frozenset(anchor.read(settings.audit.anchor, anchor.read_public_key(settings.audit.key)))
     report = chains.verify(data, wanted or frozenset(), with_bytes=with_bytes)
     if wanted is not None:
         missing = sorted(wanted - report.roots, key=lambda root: (root[1].sequence, str(root[0])))
@@ -67,14 +66,13 @@ def verify(settings: Settings, *, with_bytes: bool) -> Summary:
 def export(settings: Settings) -> Iterator[str]:
     """Journal lines in order of commit."""
     data = _existing(settings)
-    streams = (replay.commits(path, 0) for path in replay.segments(data))
-    for commit in heapq.merge(*streams, key=lambda one: one.number):
+    for commit in replay.counted(data):
         for line in commit.journal:
             yield line.decode()
 
 
 def new_key() -> str:
-    """A new key, PEM."""
+    """A new key, PEM: its private half, then its public half."""
     return anchor.new_key().decode()
 
 
@@ -91,8 +89,7 @@ class Anchorer:
         self._folder = settings.audit.anchor
         self._last = time.monotonic()
         self._key = None
-        if (settings.audit.anchor is None) != (settings.audit.key is None):
-            raise SettingsError("audit.anchor and audit.key belong together; set both or none")
+        _both_or_none(settings)
         if settings.audit.key is not None and self._folder is not None:
             self._key = anchor.read_key(settings.audit.key)
             if not os.access(self._folder, os.W_OK):
@@ -109,6 +106,11 @@ class Anchorer:
             anchor.write(self._folder, self._key, chains.index_heads(self._data))
         except (OSError, sqlite3.Error) as error:
             log.error("journal.not_anchored", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
+
+
+def _both_or_none(settings: Settings) -> None:
+    if (settings.audit.anchor is None) != (settings.audit.key is None):
+        raise SettingsError("audit.anchor and audit.key belong together; set both or none")
 
 
 def _existing(settings: Settings) -> Path:

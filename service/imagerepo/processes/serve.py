@@ -49,9 +49,8 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[Addresses], 
         spec = Spec(settings=settings, config=config, data=data, start=folder.start, workers=count)
         supervisor = Supervisor(spec, listeners, lock.descriptor)
         anchorer = Anchorer(settings, data)
-        for listener in listeners.values():
-            listener.listen(_BACKLOG)
         try:
+            _listen(settings, listeners)
             supervisor.start()
             if not stop:
                 http, dimse = (_address(listeners[kind]) for kind in (Kind.HTTP, Kind.DIMSE))
@@ -71,6 +70,15 @@ def _bind(setting: str, listen: str) -> socket.socket:
         return supervise.bind(split_listen(listen))
     except OSError as error:
         raise SettingsError(f"{setting}: cannot listen on {listen}: {error.strerror}") from error
+
+
+def _listen(settings: Settings, listeners: dict[Kind, socket.socket]) -> None:
+    named = {Kind.HTTP: ("listen", settings.listen), Kind.DIMSE: ("dicom_listen", settings.dicom_listen)}
+    for kind, (setting, listen) in named.items():
+        try:
+            listeners[kind].listen(_BACKLOG)
+        except OSError as error:
+            raise SettingsError(f"{setting}: cannot listen on {listen}: {error.strerror}") from error
 
 
 def _address(listener: socket.socket) -> tuple[str, int]:

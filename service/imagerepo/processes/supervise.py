@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _BACKOFF = 1.0  # seconds before a worker that died at once is started again
 _TICK = 0.2  # seconds
+_STARTED_WITHIN = 60.0  # seconds
 
 # prometheus-client's multiprocess module carries no types.
 _forget_gauges = cast("Callable[[int, str], None]", multiprocess.mark_process_dead)  # pyright: ignore[reportUnknownMemberType]
@@ -69,6 +71,7 @@ class Supervisor:
     def drain(self) -> None:
         """End: associations first, while HTTP still tells that we are not ready; then HTTP. Within the grace."""
         self.sharing.drain()
+        time.sleep(self._spec.settings.drain_delay)
         deadline = time.monotonic() + self._spec.settings.drain_grace
         for kind in (Kind.DIMSE, Kind.HTTP):
             ending = [worker.process for worker in self._workers if worker.name.kind is kind]
@@ -105,8 +108,8 @@ class Supervisor:
 
     def _await_ready(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
-        # The worker's own start is bounded; a line or the end of the pipe comes either way.
-        if worker.process.stdout.readline().strip() != "ready":
+        readable, _, _ = select.select([worker.process.stdout], [], [], _STARTED_WITHIN)
+        if not readable or worker.process.stdout.readline().strip() != "ready":
             raise UnavailableError(f"worker {worker.name} did not start; its error is above")
 
     def _replace(self, place: int, worker: _Worker) -> None:

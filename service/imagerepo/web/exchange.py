@@ -23,6 +23,7 @@ PREFIX: Final = "imagerepo.prefix"
 """In the connection's scope: the path before the routed one, '/institutions/{id}' or ''."""
 
 _HOST: Final = re.compile(r"[0-9A-Za-z.\-_]{1,255}(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?\Z")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _WATCHED: Final = 4 << 20  # bytes sent after which the client's leaving is looked for
 _PARAMETERS: Final = 200  # in one query
 
@@ -90,9 +91,11 @@ class Exchange:
         """The URL below which the caller sees its institution."""
         connection = self.connection
         host = self.header(b"host")
-        if _HOST.match(host) is None:
-            name, port = connection["server"] or ("localhost", None)
-            host = f"{name}:{port}" if port else name
+        name, port = connection["server"] or ("localhost", None)
+        # Some clients leave the port out (dicomweb-client); of our own address we know it.
+        own = host in {name, "localhost"} and port not in {None, _DEFAULT_PORTS.get(connection["scheme"])}
+        if own or _HOST.match(host) is None:
+            host = f"{host if own else name}:{port}" if port else name
         return f"{connection['scheme']}://{host}{connection.get(PREFIX, '')}"
 
     async def chunks(self) -> AsyncIterator[bytes]:

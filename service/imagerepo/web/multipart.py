@@ -103,7 +103,7 @@ class Parser:
                 headers, start = found
                 yield Begin(self.number, headers)
                 if start < 0:  # the empty line began in an earlier chunk
-                    data = b"\r\n"[start:] + data
+                    data = b"\r\n"[:-start] + data
                 position = max(start, 0)
                 self._state, self._skip = _State.PART, 2
             yield from self._content(data, position)

@@ -95,6 +95,20 @@ def test_after_an_interval_the_next_read_is_a_new_entry(intervals: Path) -> None
     assert [action for action, _ in ledger.said()] == [Action.READ, Action.READ_COUNT, Action.READ]
 
 
+def test_an_interval_whose_process_died_does_not_hide_later_reads(intervals: Path) -> None:
+    ledger = Ledger()
+
+    async def read() -> None:
+        dead = Audit(ledger, SharedIntervals(intervals), 0.01)
+        await dead.read(CALLER, "1.2")
+        await asyncio.sleep(0.02)
+        await Audit(ledger, SharedIntervals(intervals), 60).read(CALLER, "1.2")
+        await dead.close(force=True)
+
+    asyncio.run(read())
+    assert [action for action, _ in ledger.said()] == [Action.READ, Action.READ_COUNT, Action.READ]
+
+
 def test_nothing_may_leave_when_the_first_access_cannot_be_entered(intervals: Path) -> None:
     ledger = Ledger()
     ledger.error = UnavailableError("no journal")

@@ -32,7 +32,10 @@ class SqlMetadataCache:
 
     def put(self, entries: Sequence[tuple[Version, bytes]]) -> None:
         """Keep frames; drops them where the disk is full or another process holds the database."""
-        connection = self._connections.get()
+        try:
+            connection = self._connections.get()
+        except sqlite3.Error:
+            return
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(

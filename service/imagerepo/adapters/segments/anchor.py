@@ -5,6 +5,7 @@ outside the data folder; the public half is enough to verify.
 """
 
 import base64
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,9 +24,13 @@ FILE = "roots.jsonl"
 
 
 def new_key() -> bytes:
-    """A new private key, PEM."""
-    return Ed25519PrivateKey.generate().private_bytes(
+    """A new key, PEM: its private half, then its public half, which is enough to verify."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private + key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
 
 
@@ -40,6 +45,21 @@ def read_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+def read_public_key(path: Path) -> Ed25519PublicKey:
+    """The public half of the key of setting audit.key, which may be all that the file holds. Raises SettingsError."""
+    try:
+        content = path.read_bytes()
+        begin = content.find(b"-----BEGIN PUBLIC KEY-----")
+        if begin < 0:
+            return read_key(path).public_key()
+        key = serialization.load_pem_public_key(content[begin:])
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"audit.key: cannot read {path}: {error}; `imagerepo audit key` makes one") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise SettingsError(f"audit.key: {path} is not an Ed25519 key; `imagerepo audit key` makes one")
+    return key
+
+
 def write(folder: Path, key: Ed25519PrivateKey, heads: Mapping[ChainId, Link]) -> None:
     """Append signed roots, durably. Raises OSError."""
     roots = [[chain.institution, chain.writer, link.sequence, link.digest] for chain, link in sorted_heads(heads)]
@@ -48,7 +68,10 @@ def write(folder: Path, key: Ed25519PrivateKey, heads: Mapping[ChainId, Link]) -
     line = json.dumps({"signed": message, "signature": signature}) + "\n"
     descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
-        os.write(descriptor, line.encode())
+        size = os.fstat(descriptor).st_size
+        if os.write(descriptor, line.encode()) < len(line.encode()):
+            os.ftruncate(descriptor, size)  # half a line would break all that follow
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -6,11 +6,15 @@ A segment is a header, then records one after another. A record is a header and 
 - commit: journal lines that name data records (of this segment) or files; see lines.py.
 
 Data that no whole commit record names do not exist.
+
+Every record bears its segment's seal, random bytes that senders never see: what they send, found behind the torn
+header of a record, cannot pass for a record.
 """
 
 import os
+import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,13 +24,15 @@ from imagerepo.model import checksum
 VERSION = 1
 SUFFIX = ".seg"
 
-_SEGMENT = struct.Struct("<8sI16sQ24xI")  # magic, version, writer, number, CRC-32 of what precedes
+_SEGMENT = struct.Struct("<8sI16sQ8s16xI")  # magic, version, writer, number, seal, CRC-32 of what precedes
 _SEGMENT_MAGIC = b"IRsegmnt"
 SEGMENT_HEADER = _SEGMENT.size  # 64 bytes
 
-_RECORD = struct.Struct("<8sQQIII")  # magic, payload length, commit number, payload CRC-32, flags, header CRC-32
-RECORD_HEADER = _RECORD.size  # 36 bytes
+_RECORD = struct.Struct("<8sQQI8sI")  # magic, payload length, commit number, payload CRC-32, seal, header CRC-32
+RECORD_HEADER = _RECORD.size  # 40 bytes
 _RECORD_CHECKED = _RECORD.size - 4
+_BEFORE_SEAL = 28  # bytes of a record header
+_PIECE = 4 << 20  # bytes read at a time
 _SEARCH = 1 << 20  # bytes looked through at a time for the next record after damage
 
 
@@ -74,36 +80,42 @@ def parse_segment_name(name: str) -> tuple[str, int]:
     return writer, int(number)
 
 
-def segment_header(writer: str, number: int) -> bytes:
+def new_seal() -> bytes:
+    """A seal for a new segment: 8 random bytes."""
+    return secrets.token_bytes(8)
+
+
+def segment_header(writer: str, number: int, seal: bytes) -> bytes:
     """The first bytes of a segment; a writer's name has at most 16 bytes."""
-    head = _SEGMENT.pack(_SEGMENT_MAGIC, VERSION, writer.encode(), number, 0)[:-4]
+    head = _SEGMENT.pack(_SEGMENT_MAGIC, VERSION, writer.encode(), number, seal, 0)[:-4]
     return head + checksum.crc32(head, 0).to_bytes(4, "little")
 
 
-def check_segment_header(head: bytes, name: str) -> None:
-    """Raise DamagedError unless `head` begins a segment of a version that we read."""
+def check_segment_header(head: bytes, name: str) -> bytes:
+    """The seal of the segment that `head` begins. Raises DamagedError unless we can read it."""
     if len(head) < SEGMENT_HEADER or not head.startswith(_SEGMENT_MAGIC):
         raise DamagedError(f"{name} is not a segment")
-    _, version, _, _, crc32 = _SEGMENT.unpack_from(head)
+    _, version, _, _, seal, crc32 = _SEGMENT.unpack_from(head)
     if checksum.crc32(head[: SEGMENT_HEADER - 4], 0) != crc32:
         raise DamagedError(f"the header of {name} is damaged")
     if version != VERSION:
         raise DamagedError(f"{name} has format version {version}; this program reads version {VERSION}")
+    return seal
 
 
-def record_header(kind: Kind, length: int, number: int, crc32: int) -> bytes:
+def record_header(kind: Kind, seal: bytes, length: int, number: int, crc32: int) -> bytes:
     """The header of a record whose payload is `length` bytes with that checksum."""
-    head = _RECORD.pack(kind.value, length, number, crc32, 0, 0)[:_RECORD_CHECKED]
+    head = _RECORD.pack(kind.value, length, number, crc32, seal, 0)[:_RECORD_CHECKED]
     return head + checksum.crc32(head, 0).to_bytes(4, "little")
 
 
-def parse_record(head: bytes, offset: int) -> Record | None:
-    """The record whose header `head` is, or None if it is no whole header."""
+def parse_record(head: bytes, seal: bytes, offset: int) -> Record | None:
+    """The record whose header `head` is, or None if it is no whole header under that seal."""
     if len(head) < RECORD_HEADER:
         return None
-    magic, length, number, crc32, _, header_crc32 = _RECORD.unpack_from(head)
+    magic, length, number, crc32, sealed, header_crc32 = _RECORD.unpack_from(head)
     kind = _KINDS.get(magic)
-    if kind is None or checksum.crc32(head[:_RECORD_CHECKED], 0) != header_crc32:
+    if kind is None or sealed != seal or checksum.crc32(head[:_RECORD_CHECKED], 0) != header_crc32:
         return None
     return Record(kind, offset, length, number, crc32)
 
@@ -112,26 +124,32 @@ def records(descriptor: int, start: int, size: int) -> Iterator[Record]:
     """Whole records from offset `start` on, in order; what is damaged between them is passed over.
 
     A header is whole if its checksum holds and its payload ends within `size`; payloads are not read.
+
+    Raises:
+        DamagedError: the segment's own header cannot be read.
     """
+    seal = check_segment_header(os.pread(descriptor, SEGMENT_HEADER, 0), "the segment")
     offset = max(start, SEGMENT_HEADER)
     while offset + RECORD_HEADER <= size:
-        record = parse_record(os.pread(descriptor, RECORD_HEADER, offset), offset)
+        record = parse_record(os.pread(descriptor, RECORD_HEADER, offset), seal, offset)
         if record is not None and record.end <= size:
             yield record
             offset = record.end
         else:
-            offset = _next_magic(descriptor, offset + 1, size)
+            offset = _next_record(descriptor, seal, offset + 1, size)
 
 
-def _next_magic(descriptor: int, offset: int, size: int) -> int:
-    while offset < size:
-        window = os.pread(descriptor, _SEARCH, offset)
-        hits = [hit for kind in Kind if (hit := window.find(kind.value)) >= 0]
-        if hits:
-            return offset + min(hits)
+def _next_record(descriptor: int, seal: bytes, offset: int, size: int) -> int:
+    """Where the next header may be: the next place that bears the seal, less what precedes it."""
+    start = offset + _BEFORE_SEAL
+    while start < size:
+        window = os.pread(descriptor, _SEARCH, start)
+        hit = window.find(seal)
+        if hit >= 0:
+            return start + hit - _BEFORE_SEAL
         if len(window) < _SEARCH:
             break
-        offset += len(window) - len(Kind.DATA.value) + 1
+        start += len(window) - len(seal) + 1
     return size
 
 
@@ -141,14 +159,15 @@ def read_payload(descriptor: int, record: Record) -> bytes | None:
     return payload if len(payload) == record.length and checksum.crc32(payload, 0) == record.crc32 else None
 
 
-def payload_is_whole(descriptor: int, record: Record) -> bool:
-    """Whether a payload has its checksum; reads it in pieces."""
-    crc32, offset = 0, record.payload
-    end = record.end
-    while offset < end:
-        piece = os.pread(descriptor, min(4 << 20, end - offset), offset)
-        if not piece:
-            return False
-        crc32 = checksum.crc32(piece, crc32)
-        offset += len(piece)
-    return crc32 == record.crc32
+def checksum_of(descriptor: int, parts: Iterable[tuple[int, int]]) -> int | None:
+    """CRC-32 of the parts (offset, length) in order, read in pieces; None if one ends after the segment does."""
+    crc32 = 0
+    for offset, length in parts:
+        end = offset + length
+        while offset < end:
+            piece = os.pread(descriptor, min(_PIECE, end - offset), offset)
+            if not piece:
+                return None
+            crc32 = checksum.crc32(piece, crc32)
+            offset += len(piece)  # noqa: PLW2901 - the part's start moves on
+    return crc32

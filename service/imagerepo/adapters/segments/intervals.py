@@ -38,33 +38,43 @@ class SharedIntervals:
     def enter(self, name: bytes, now: float, length: float) -> Entered:
         """Count a read."""
         with self._locked():
+            over = 0
             place = self._find(name)
             if place is not None:
                 _, until, reads, durable = _SLOT.unpack_from(self._map, place)
-                _SLOT.pack_into(self._map, place, name, until, reads + 1, durable)
-                return Entered(State.OPEN if durable else State.OPENING, until)
-            place = self._find(_FREE)
+                if now < until:
+                    _SLOT.pack_into(self._map, place, name, until, reads + 1, durable)
+                    return Entered(State.OPEN if durable else State.OPENING, until)
+                over = reads
+            else:
+                place = self._find(_FREE)
             if place is not None:
                 _SLOT.pack_into(self._map, place, name, now + length, 1, 0)
-            return Entered(State.FIRST, now + length)
+            return Entered(State.FIRST, now + length, over)
 
-    def opened(self, name: bytes) -> None:
+    def opened(self, name: bytes, until: float) -> None:
         """The entry is durable."""
         with self._locked():
-            place = self._find(name)
+            place, reads = self._interval(name, until)
             if place is not None:
-                _, until, reads, _ = _SLOT.unpack_from(self._map, place)
                 _SLOT.pack_into(self._map, place, name, until, reads, 1)
 
-    def close(self, name: bytes) -> int:
+    def close(self, name: bytes, until: float) -> int:
         """End an interval."""
         with self._locked():
-            place = self._find(name)
-            if place is None:
-                return 0
-            _, _, reads, _ = _SLOT.unpack_from(self._map, place)
-            self._map[place : place + _SIZE] = bytes(_SIZE)
+            place, reads = self._interval(name, until)
+            if place is not None:
+                self._map[place : place + _SIZE] = bytes(_SIZE)
             return reads
+
+    def _interval(self, name: bytes, until: float) -> tuple[int | None, int]:
+        """Where that very interval is, and its reads."""
+        place = self._find(name)
+        if place is not None:
+            _, found, reads, _ = _SLOT.unpack_from(self._map, place)
+            if found == until:
+                return place, reads
+        return None, 0
 
     @contextmanager
     def _locked(self) -> Generator[None]:

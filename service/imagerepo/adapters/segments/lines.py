@@ -7,7 +7,7 @@ same institution and writer: `prev` is the BLAKE3 of that line's bytes. A line i
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from blake3 import blake3
@@ -59,12 +59,12 @@ class StoreLine:
     ranges: tuple[Range, ...]
 
 
-def store_line(request: StoreRequest, version: int, where: Sequence[Range], link: Link) -> bytes:
+def store_line(request: StoreRequest, version: int, where: Sequence[Range], commit: int, link: Link) -> bytes:
     """The line that names an instance's version and where its bytes lie."""
     attributes, layout = request.attributes, request.layout
     return _encode(
         {
-            **_head(request.caller, Action.STORE, request.received_at, link),
+            **_head(request.caller, Action.STORE, request.received_at, commit, link),
             "study": attributes.study_uid,
             "series": attributes.series_uid,
             "instance": attributes.instance_uid,
@@ -80,15 +80,16 @@ def store_line(request: StoreRequest, version: int, where: Sequence[Range], link
     )
 
 
-def journal_line(request: JournalRequest, link: Link) -> bytes:
+def journal_line(request: JournalRequest, commit: int, link: Link) -> bytes:
     """The line of an entry that changes nothing stored."""
-    return _encode({**_head(request.caller, request.action, request.at, link), **dict(request.detail)})
+    return _encode({**_head(request.caller, request.action, request.at, commit, link), **dict(request.detail)})
 
 
-def _head(caller: Caller, action: Action, at: datetime, link: Link) -> dict[str, Any]:
+def _head(caller: Caller, action: Action, at: datetime, commit: int, link: Link) -> dict[str, Any]:
     return {
         "action": action.value,
         "institution": caller.institution,
+        "commit": commit,
         "seq": link.sequence + 1,
         "prev": link.digest,
         "at": at.isoformat(timespec="microseconds"),
@@ -113,7 +114,7 @@ def commit_body(number: int, writer: str, voids: Sequence[int], lines: Sequence[
 
     `voids` are commits of this writer whose flush failed: they were never acknowledged, their lines do not count.
     """
-    head = _encode({"commit": number, "writer": writer, "at": datetime.now(UTC).isoformat(), "voids": list(voids)})
+    head = _encode({"commit": number, "writer": writer, "voids": list(voids)})
     return b"\n".join([head, *lines])
 
 
@@ -140,7 +141,7 @@ def parse_line(line: bytes, place: str) -> dict[str, Any]:
     """A line's fields. Raises DamagedError that names `place`."""
     try:
         fields: dict[str, Any] = json.loads(line)
-        for needed in ("action", "institution", "seq", "prev"):
+        for needed in ("action", "institution", "commit", "seq", "prev"):
             fields[needed]
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"a journal line at {place} cannot be read: {error}") from error

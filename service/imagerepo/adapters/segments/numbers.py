@@ -41,8 +41,8 @@ class Numbers:
     def create(path: Path, writers: int, last_commit: int) -> None:
         """Make the state for so many writers."""
         with path.open("wb") as file:
-            file.write(_HEAD.pack(last_commit))
-            file.truncate(_BEGIN + writers * _REGION)
+            # Written out, not truncated to size: a hole that a full disk cannot fill would kill who writes to the map.
+            file.write(_HEAD.pack(last_commit).ljust(_BEGIN + writers * _REGION, b"\0"))
 
     def close(self) -> None:
         """Let go of the state."""

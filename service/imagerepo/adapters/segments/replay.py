@@ -8,7 +8,7 @@ import heapq
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments import lines, projection
-from imagerepo.adapters.segments.format import Kind, Record
+from imagerepo.adapters.segments.format import Kind
 from imagerepo.adapters.segments.lines import Link, StoreLine
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.adapters.segments.projection import Position
@@ -63,36 +63,71 @@ def segments(data: Path) -> list[Path]:
 
 
 def commits(path: Path, start: int) -> Iterator[Commit]:
-    """Whole commits of a segment from `start` on; what is damaged is reported and passed over."""
+    """Whole commits of a segment from `start` on, voided ones too; what is damaged is reported and passed over."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
         segment_format.check_segment_header(os.pread(descriptor, segment_format.SEGMENT_HEADER, 0), path.name)
-        found = list(_in_groups(descriptor, start, size))
-        for number, (data, commit) in enumerate(found):
-            body = segment_format.read_payload(descriptor, commit)
+        found = [one for one in segment_format.records(descriptor, start, size) if one.kind is Kind.COMMIT]
+        for number, record in enumerate(found):
+            body = segment_format.read_payload(descriptor, record)
             in_doubt = number == len(found) - 1
-            if body is None or (in_doubt and not _whole(descriptor, data)):
-                log.warning("segment.commit_damaged", extra={"segment": path.name, "offset": commit.offset})
+            if body is None or (in_doubt and not bytes_are_whole(descriptor, path, body)):
+                log.warning("segment.commit_damaged", extra={"segment": path.name, "offset": record.offset})
                 continue
-            head, journal = lines.parse_body(body, f"{path.name} at byte {commit.offset}")
-            yield Commit(head.number, path.name, head.writer, commit.end, head.voids, tuple(journal))
+            head, journal = lines.parse_body(body, f"{path.name} at byte {record.offset}")
+            yield Commit(head.number, path.name, head.writer, record.end, head.voids, tuple(journal))
     finally:
         os.close(descriptor)
 
 
-def _in_groups(descriptor: int, start: int, size: int) -> Iterator[tuple[list[Record], Record]]:
-    data: list[Record] = []
-    for record in segment_format.records(descriptor, start, size):
-        if record.kind is Kind.DATA:
-            data.append(record)
-        else:
-            yield data, record
-            data = []
+def bytes_are_whole(descriptor: int, path: Path, body: bytes) -> bool:
+    """Whether a commit's lines can be read and all that they name in this segment has its checksum.
+
+    The lines say what to look for: the headers of data records may have been lost like anything else.
+    """
+    key = f"{FOLDER}/{path.name}"
+    try:
+        head, journal = lines.parse_body(body, path.name)
+        stored = [one for line in journal for one in lines.stores(lines.parse_line(line, path.name), head.number)]
+    except DamagedError:
+        return False
+    # Files of their own were flushed before the commit was written.
+    return all(
+        segment_format.checksum_of(descriptor, [(where.offset, where.length) for where in one.ranges]) == one.crc32
+        for one in stored
+        if all(where.key == key for where in one.ranges)
+    )
 
 
-def _whole(descriptor: int, data: list[Record]) -> bool:
-    return all(segment_format.payload_is_whole(descriptor, record) for record in data)
+def voided(paths: Sequence[Path]) -> set[int]:
+    """Commits whose flush failed, and that were answered so: they do not count, even where they are found whole.
+
+    A failed flush retires its segment; the first commit of the writer's next one says so.
+    """
+    found: set[int] = set()
+    for path in paths:
+        if not has_header(path):
+            continue
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            records = segment_format.records(descriptor, 0, size)
+            first = next((record for record in records if record.kind is Kind.COMMIT), None)
+            body = None if first is None else segment_format.read_payload(descriptor, first)
+            if body is not None:
+                found.update(lines.parse_body(body, path.name)[0].voids)
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def counted(data: Path) -> Iterator[Commit]:
+    """All commits of a data folder that count, in order of their numbers."""
+    paths = segments(data)
+    void = voided(paths)
+    streams = [commits(path, 0) for path in paths if has_header(path)]
+    return (one for one in heapq.merge(*streams, key=lambda commit: commit.number) if one.number not in void)
 
 
 def replay(data: Path, only_writer: str | None = None) -> Replayed:
@@ -112,10 +147,21 @@ def replay(data: Path, only_writer: str | None = None) -> Replayed:
         behind = [path for path in paths if path.stat().st_size > done.get(path.name, segment_format.SEGMENT_HEADER)]
         for path in behind:
             _flush(path)
-        streams = [commits(path, done.get(path.name, 0)) for path in behind if _has_header(path)]
-        return _apply_all(connection, data, heapq.merge(*streams, key=lambda commit: commit.number))
+        void = voided(_after(behind, paths))
+        streams = [commits(path, done.get(path.name, 0)) for path in behind if has_header(path)]
+        merged = heapq.merge(*streams, key=lambda commit: commit.number)
+        return _apply_all(connection, data, merged, void)
     finally:
         connection.close()
+
+
+def _after(behind: Sequence[Path], paths: Sequence[Path]) -> list[Path]:
+    """Segments that may void commits of those behind: later ones of the same writer."""
+    first: dict[str, int] = {}
+    for writer, number in map(segment_format.parse_segment_name, (path.name for path in behind)):
+        first[writer] = min(number, first.get(writer, number))
+    named = [(path, *segment_format.parse_segment_name(path.name)) for path in paths]
+    return [path for path, writer, number in named if writer in first and number > first[writer]]
 
 
 def _flush(path: Path) -> None:
@@ -127,7 +173,8 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _has_header(path: Path) -> bool:
+def has_header(path: Path) -> bool:
+    """Whether a segment was begun wholly."""
     # Power lost while the segment was begun: it never took a commit.
     with path.open("rb") as file:
         head = file.read(segment_format.SEGMENT_HEADER)
@@ -137,14 +184,16 @@ def _has_header(path: Path) -> bool:
     return False
 
 
-def _apply_all(connection: sqlite3.Connection, data: Path, found: Iterator[Commit]) -> Replayed:
+def _apply_all(connection: sqlite3.Connection, data: Path, found: Iterator[Commit], void: set[int]) -> Replayed:
     applier, objects = Applier(connection), LocalObjects(data)
     last = projection.last_commit(connection)
     count = instances = damaged = 0
     batch: list[Commit] = []
     for commit in found:
-        batch.append(commit)
         last = max(last, commit.number)
+        if commit.number in void:
+            continue
+        batch.append(commit)
         if len(batch) == _AT_ONCE:
             done, lost = _apply(connection, applier, objects, batch)
             instances, damaged, count = instances + done, damaged + lost, count + len(batch)
@@ -179,11 +228,10 @@ def _apply(
 def _read_back(objects: LocalObjects, line: StoreLine, commit: Commit) -> Iterator[Stored]:
     """What ingest knew of an instance, from its bytes; nothing if they are damaged, which is reported."""
     try:
-        with objects.mapped(line.ranges[0]) as view:
-            attributes, layout = part10.read_data_set(
-                view[line.data_set_offset :], Uid(line.transfer_syntax), line.data_set_offset
-            )
-    except (RefusedError, DamagedError, OSError, ValueError) as error:
+        # Every view is left before the map is closed, also when an error still holds it.
+        with objects.mapped(line.ranges[0]) as view, view[line.data_set_offset :] as data_set:
+            attributes, layout = part10.read_data_set(data_set, Uid(line.transfer_syntax), line.data_set_offset)
+    except (RefusedError, DamagedError, OSError, ValueError, BufferError) as error:
         # One damaged instance must not keep all others from being served.
         log.error(  # noqa: TRY400 - the place says more than the stack
             "replay.instance_damaged",

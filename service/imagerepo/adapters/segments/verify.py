@@ -6,7 +6,8 @@ roots (anchor.py) for certain.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from blake3 import blake3
 from imagerepo.adapters.index_sql.engine import INDEX, connect
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments import lines, projection, replay
-from imagerepo.adapters.segments.format import Kind
+from imagerepo.adapters.segments.format import Kind, Record
 from imagerepo.adapters.segments.lines import START, CommitHead, Link
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.errors import DamagedError
@@ -43,7 +44,7 @@ class Report:
     chains: dict[ChainId, Link] = field(default_factory=dict[ChainId, Link])
     roots: set[tuple[ChainId, Link]] = field(
         default_factory=set[tuple[ChainId, Link]]
-    )  # links that roots name, and that were found
+    )  # links that were looked for, and found
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,20 @@ def verify(data: Path, wanted: frozenset[tuple[ChainId, Link]] = frozenset(), *,
     by_writer: dict[str, list[Path]] = {}
     for path in replay.segments(data):
         by_writer.setdefault(segment_format.parse_segment_name(path.name)[0], []).append(path)
+    looked_for = wanted | frozenset(heads.items())
     for writer, paths in by_writer.items():
         ordered = sorted(paths, key=lambda path: segment_format.parse_segment_name(path.name)[1])
-        found = [one for path in ordered for one in _commits(path)]
-        voids = {number for one in found for number in one.head.voids}
-        for one in found:
-            if one.head.number not in voids:
-                _follow(report, writer, one, wanted)
+        void = replay.voided(ordered)
+        for one in (one for path in ordered for one in _commits(path, writer)):
+            if one.head.number not in void:
+                _follow(report, writer, one, looked_for)
                 if with_bytes:
                     _check_bytes(objects, one)
+    _compare_with_index(report, heads)
+    return report
+
+
+def _compare_with_index(report: Report, heads: Mapping[ChainId, Link]) -> None:
     for chain, link in heads.items():
         reached = report.chains.get(chain, START)
         if reached.sequence < link.sequence:
@@ -87,14 +93,24 @@ def verify(data: Path, wanted: frozenset[tuple[ChainId, Link]] = frozenset(), *,
                 f"chain {chain} ends at entry {reached.sequence}, but the index has seen entry {link.sequence}: "
                 "its end was cut off"
             )
-    return report
+        if (chain, link) not in report.roots:
+            raise DamagedError(
+                f"chain {chain}: entry {link.sequence} is not the one that the index has seen: it was changed, or all "
+                "of the chain was written anew"
+            )
 
 
 def index_heads(data: Path) -> dict[ChainId, Link]:
     """Where the index has seen each chain; all of that is durable."""
     if not (data / INDEX).exists():
         return {}
-    connection = connect(data / INDEX)
+    try:
+        return _index_heads(connect(data / INDEX))
+    except sqlite3.Error as error:
+        raise DamagedError(f"the index cannot be read: {error}; `imagerepo index rebuild` makes it anew") from error
+
+
+def _index_heads(connection: sqlite3.Connection) -> dict[ChainId, Link]:
     try:
         writers = connection.execute("SELECT DISTINCT writer FROM chain").fetchall()
         return {
@@ -106,28 +122,54 @@ def index_heads(data: Path) -> dict[ChainId, Link]:
         connection.close()
 
 
-def _commits(path: Path) -> Iterator[_Found]:
+def _commits(path: Path, writer: str) -> Iterator[_Found]:
+    """A segment's commits, whatever is damaged between them raising.
+
+    The last one may be torn: power was lost before it was flushed. As for replay it counts only if it is whole;
+    that it was whole once the chain tells, which goes on from it elsewhere.
+    """
+    if not replay.has_header(path):
+        return
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
         segment_format.check_segment_header(os.pread(descriptor, segment_format.SEGMENT_HEADER, 0), path.name)
+        last: tuple[Record, int | None] | None = None
+        damaged: int | None = None  # where, since the commit before
         end = segment_format.SEGMENT_HEADER
         for record in segment_format.records(descriptor, 0, size):
-            place = f"{path.name} at byte {record.offset}"
-            if record.offset != end:
-                # A torn end has nothing after it; something whole after it means that this was changed.
-                raise DamagedError(f"{path.name}: the record at byte {end} is damaged")
+            if record.offset != end and damaged is None:
+                damaged = end
             end = record.end
             if record.kind is Kind.COMMIT:
-                body = segment_format.read_payload(descriptor, record)
-                if body is None:
-                    if record.end == size:
-                        return  # torn when power was lost: never acknowledged
-                    raise DamagedError(f"{place}: the commit is damaged")
-                head, journal = lines.parse_body(body, place)
-                yield _Found(head, journal, place)
+                if last is not None:
+                    yield _sound(descriptor, path, *last, writer)
+                last, damaged = (record, damaged), None
+        if last is not None:
+            body = segment_format.read_payload(descriptor, last[0])
+            if body is not None and replay.bytes_are_whole(descriptor, path, body):
+                yield _parsed(body, path, last[0], writer)
     finally:
         os.close(descriptor)
+
+
+def _sound(descriptor: int, path: Path, record: Record, damaged: int | None, writer: str) -> _Found:
+    if damaged is not None:
+        raise DamagedError(f"{path.name}: the record at byte {damaged} is damaged")
+    body = segment_format.read_payload(descriptor, record)
+    if body is None:
+        raise DamagedError(f"{path.name} at byte {record.offset}: the commit is damaged")
+    return _parsed(body, path, record, writer)
+
+
+def _parsed(body: bytes, path: Path, record: Record, writer: str) -> _Found:
+    place = f"{path.name} at byte {record.offset}"
+    head, journal = lines.parse_body(body, place)
+    if (head.number, head.writer) != (record.number, writer):
+        raise DamagedError(
+            f"{place}: the commit says that it is number {head.number} of {head.writer}; it was changed"
+        )
+    return _Found(head, journal, place)
 
 
 def _follow(report: Report, writer: str, found: _Found, wanted: frozenset[tuple[ChainId, Link]]) -> None:
@@ -136,6 +178,8 @@ def _follow(report: Report, writer: str, found: _Found, wanted: frozenset[tuple[
         chain = ChainId(fields["institution"], writer)
         link = report.chains.get(chain, START)
         expected = link.sequence + 1
+        if fields["commit"] != found.head.number:
+            raise DamagedError(f"{found.place}: entry {fields['seq']} of chain {chain} is of another commit")
         if fields["seq"] != expected:
             raise DamagedError(f"{found.place}: chain {chain} goes from entry {link.sequence} to {fields['seq']}")
         if fields["prev"] != link.digest:

@@ -55,6 +55,7 @@ class SegmentWriter:
         self._end = 0
         self._flushed = 0  # all before this is durable
         self.name = ""  # of the open segment
+        self._seal = b""  # likewise
 
     def prepare(self) -> None:
         """Have an open segment with room. Raises UnavailableError."""
@@ -63,7 +64,8 @@ class SegmentWriter:
         self.retire()
         self._number += 1
         name = segment_format.segment_name(self.writer, self._number)
-        head = segment_format.segment_header(self.writer, self._number)
+        self._seal = segment_format.new_seal()
+        head = segment_format.segment_header(self.writer, self._number, self._seal)
         try:
             path = self._folder / name
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -79,7 +81,7 @@ class SegmentWriter:
     def data(self, buffers: Sequence[Buffer], size: int, crc32: int) -> Range:
         """Append one Part 10 file; it does not exist until a commit names it. Raises UnavailableError."""
         offset = self._end + segment_format.RECORD_HEADER
-        self._append([segment_format.record_header(Kind.DATA, size, 0, crc32), *buffers])
+        self._append([segment_format.record_header(Kind.DATA, self._seal, size, 0, crc32), *buffers])
         return Range(STORE, f"{FOLDER}/{self.name}", offset, size)
 
     def commit(self, number: int, body: bytes) -> int:
@@ -88,7 +90,7 @@ class SegmentWriter:
         Raises:
             UnavailableError: the segment is retired; whether the commit will be found there is open.
         """
-        header = segment_format.record_header(Kind.COMMIT, len(body), number, checksum.crc32(body, 0))
+        header = segment_format.record_header(Kind.COMMIT, self._seal, len(body), number, checksum.crc32(body, 0))
         self._append([header, body])
         descriptor = self._descriptor
         assert descriptor is not None

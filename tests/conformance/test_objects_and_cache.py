@@ -1,0 +1,44 @@
+"""ports.objects.Objects and ports.index.MetadataCache."""
+
+from dataclasses import replace
+
+import pytest
+
+from imagerepo.errors import DamagedError
+from imagerepo.model.instance import Version
+from imagerepo.model.scope import Scope
+from imagerepo.model.uids import Uid
+from tests.harness.archive import Archive
+from tests.harness.dicom_file import ct
+from tests.harness.requests import store
+
+
+@pytest.fixture
+def version(archive: Archive) -> Version:
+    archive.commits.commit([store(ct(1)), store(ct(2))])
+    return archive.index.version(Scope("default", instance_uid=Uid(ct(1).instance)))
+
+
+def test_any_range_of_an_object_can_be_read(archive: Archive, version: Version) -> None:
+    whole, (where,) = ct(1).part10, version.copy.ranges
+    for start, length in ((0, 10), (100, 1), (1000, 500), (len(whole) - 7, 7)):
+        part = replace(where, offset=where.offset + start, length=length)
+        assert archive.objects.read(part) == whole[start : start + length]
+        at_hand = archive.objects.read_at_hand(part)
+        assert at_hand is None or bytes(at_hand) == whole[start : start + length]
+
+
+def test_an_object_that_is_missing_or_too_short_is_damaged(archive: Archive, version: Version) -> None:
+    (where,) = version.copy.ranges
+    for wrong in (replace(where, key="segments/none-00000001.seg"), replace(where, length=1 << 30)):
+        with pytest.raises(DamagedError):
+            archive.objects.read(wrong)
+
+
+def test_the_cache_gives_back_what_was_put_for_that_version_alone(archive: Archive, version: Version) -> None:
+    other = archive.index.version(Scope("default", instance_uid=Uid(ct(2).instance)))
+    assert list(archive.cache.get([version, other])) == [None, None]
+    archive.cache.put([(version, b"frame")])
+    archive.cache.put([(version, b"frame")])
+    assert list(archive.cache.get([other, version])) == [None, b"frame"]
+    assert list(archive.cache.get([])) == []

@@ -1,0 +1,63 @@
+"""Every implementation of the ports behind one face."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagerepo.adapters.index_sql.metadata_cache import SqlMetadataCache
+from imagerepo.adapters.index_sql.reader import SqlIndex
+from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex, MemoryMetadataCache, MemoryObjects
+from imagerepo.adapters.segments import folder as data_folder
+from imagerepo.adapters.segments.commits import SegmentCommits
+from imagerepo.adapters.segments.objects import LocalObjects
+from imagerepo.model.instance import Version
+from imagerepo.model.scope import Scope
+from imagerepo.ports.commits import Commits
+from imagerepo.ports.index import Index, MetadataCache
+from imagerepo.ports.objects import Objects
+from imagerepo.settings import Storage
+
+WRITERS = ("one", "two")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Two writers and the reading side of one place."""
+
+    commits: Commits
+    other: Commits
+    objects: Objects
+    index: Index
+    cache: MetadataCache
+
+    def bytes_of(self, instance: str, version: int | None = None, institution: str = "default") -> bytes:
+        """A version's file."""
+        return self.read(self.index.version(Scope(institution, instance_uid=instance, version=version)))
+
+    def read(self, version: Version) -> bytes:
+        """A version's file."""
+        return b"".join(self.objects.read(where) for where in version.copy.ranges)
+
+
+Opening = Callable[[Path], AbstractContextManager[Archive]]
+
+
+@contextmanager
+def in_memory(_data: Path):
+    memory = Memory()
+    commits = MemoryCommits(memory)
+    yield Archive(commits, MemoryCommits(memory), MemoryObjects(memory), MemoryIndex(memory), MemoryMetadataCache())
+
+
+@contextmanager
+def in_segments(data: Path, storage: Storage = Storage(reserve=0)):  # noqa: B008 - frozen
+    """On a data folder, made ready first; may be opened again on the same one."""
+    data.mkdir(exist_ok=True)
+    folder, _ = data_folder.make_ready(data, WRITERS)
+    writers = [SegmentCommits(folder.place(name, storage), folder.state) for name in WRITERS]
+    try:
+        yield Archive(*writers, LocalObjects(data), SqlIndex(data), SqlMetadataCache(data))
+    finally:
+        for one in writers:
+            one.close()

@@ -1,0 +1,62 @@
+"""Change segments as a fault or a forger would: commits taken apart, edited and written back with sound checksums."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagerepo.adapters.segments import format as segment_format
+from imagerepo.adapters.segments.format import Kind, Record
+from imagerepo.model import checksum
+
+
+@dataclass(frozen=True)
+class Found:
+    """A commit record and the segment it lies in."""
+
+    path: Path
+    record: Record
+
+    @property
+    def body(self) -> bytes:
+        return self.path.read_bytes()[self.record.payload : self.record.end]
+
+
+def segments(data: Path) -> list[Path]:
+    return sorted((data / "segments").glob("*.seg"))
+
+
+def commits(path: Path) -> list[Found]:
+    """Every commit record of a segment."""
+    with path.open("rb") as file:
+        found = list(segment_format.records(file.fileno(), 0, path.stat().st_size))
+    return [Found(path, record) for record in found if record.kind is Kind.COMMIT]
+
+
+def seal(path: Path) -> bytes:
+    """The random bytes that every record of a segment bears."""
+    return segment_format.check_segment_header(path.read_bytes()[: segment_format.SEGMENT_HEADER], path.name)
+
+
+def flip(path: Path, offset: int, mask: int = 0xFF) -> None:
+    """Change one byte."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ mask]))
+
+
+def forge(found: Found, change: Callable[[bytes], bytes], number: int | None = None) -> None:
+    """Write another body into a commit, with sound lengths and checksums; what follows moves."""
+    whole = found.path.read_bytes()
+    body = change(found.body)
+    said = found.record.number if number is None else number
+    head = segment_format.record_header(Kind.COMMIT, seal(found.path), len(body), said, checksum.crc32(body, 0))
+    found.path.write_bytes(whole[: found.record.offset] + head + body + whole[found.record.end :])
+
+
+def append(path: Path, number: int, body: bytes) -> None:
+    """Append a commit, as the kernel may have written one whose flush failed."""
+    head = segment_format.record_header(Kind.COMMIT, seal(path), len(body), number, checksum.crc32(body, 0))
+    with path.open("ab") as file:
+        file.write(head + body)

@@ -1,0 +1,126 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagerepo.dicomweb.query import Search, Within, parse
+from imagerepo.errors import BadRequestError
+from imagerepo.model.query import Between, Equals, Key, Level, Match, OneOf, Wildcard
+from imagerepo.model.uids import Uid
+
+
+def asked(*parameters: tuple[str, str], level: Level = Level.STUDY) -> Search:
+    return parse(parameters, Within("default", level), 100)
+
+
+def match(name: str, value: str, level: Level = Level.STUDY) -> Match | None:
+    found = asked((name, value), level=level).query.matches
+    return found[0][1] if found else None
+
+
+@pytest.mark.parametrize("name", ["PatientName", "00100010"])
+def test_attributes_are_named_by_keyword_or_tag(name: str) -> None:
+    assert asked((name, "DOE^JOHN")).query.matches == ((Key.PATIENT_NAME, Equals("DOE^JOHN")),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("PatientID", "123", Equals("123")),
+        ("PatientID", "12*", Wildcard("12*")),
+        ("PatientName", "?OE^*", Wildcard("?OE^*")),
+        ("PatientName", "*", None),
+        ("PatientName", "", None),
+        ("StudyInstanceUID", "1.2,3.4", OneOf(("1.2", "3.4"))),
+        ("StudyInstanceUID", "1.2\\3.4\\1.2", OneOf(("1.2", "3.4"))),
+        ("StudyInstanceUID", "1.2", Equals("1.2")),
+        ("StudyDate", "20240229", Equals("20240229")),
+        ("StudyDate", "20240101-20240131", Between("20240101", "20240131")),
+        ("StudyDate", "-20240131", Between("", "20240131")),
+        ("StudyDate", "20240101-", Between("20240101", "")),
+        ("StudyTime", "1200", Between("1200", "1200")),
+        ("StudyTime", "10-113000.5", Between("10", "113000.5")),
+        ("ModalitiesInStudy", "CT", Equals("CT")),
+        ("ModalitiesInStudy", "CT,MR", OneOf(("CT", "MR"))),
+    ],
+)
+def test_values_say_how_they_match(name: str, value: str, expected: Match | None) -> None:
+    assert match(name, value) == expected
+
+
+def test_uids_may_be_repeated() -> None:
+    both = asked(("StudyInstanceUID", "1.2"), ("0020000D", "3.4")).query.matches
+    assert both == ((Key.STUDY_INSTANCE_UID, OneOf(("1.2", "3.4"))),)
+
+
+def test_the_path_narrows_the_search() -> None:
+    within = Within("default", Level.INSTANCE, Uid("1.2"), Uid("1.2.3"))
+    found = parse([("InstanceNumber", "4")], within, 100).query.matches
+    assert dict(found) == {
+        Key.INSTANCE_NUMBER: Equals("4"),
+        Key.STUDY_INSTANCE_UID: Equals("1.2"),
+        Key.SERIES_INSTANCE_UID: Equals("1.2.3"),
+    }
+
+
+def test_limit_and_offset_are_bounded() -> None:
+    query = asked(("limit", "5"), ("offset", "7")).query
+    assert (query.limit, query.offset) == (5, 7)
+    assert asked(("limit", "5000")).query.limit == 100
+    assert asked().query.limit == 100
+
+
+def test_included_fields_are_checked() -> None:
+    asked(("includefield", "all"), ("includefield", "00081030,PatientName"), ("fuzzymatching", "false"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", "-1"),
+        ("limit", "many"),
+        ("offset", "1.5"),
+        ("offset", "999999999"),
+        ("fuzzymatching", "yes"),
+        ("includefield", "NoSuchField"),
+        ("NoSuchAttribute", "1"),
+        ("99990010", "1"),
+        ("PixelData", "1"),
+        ("SOPInstanceUID", "1.2"),
+        ("StudyInstanceUID", "1.2.x"),
+        ("StudyInstanceUID", "1" * 65),
+        ("StudyDate", "20230229"),
+        ("StudyDate", "2024-01-01"),
+        ("StudyDate", "20240201-20240101"),
+        ("StudyDate", "-"),
+        ("StudyTime", "2500"),
+        ("PatientID", "a\0b"),
+        ("PatientID", "x" * 2000),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, value: str) -> None:
+    with pytest.raises(BadRequestError, match=name):
+        asked((name, value))
+
+
+def test_other_values_are_not_lists() -> None:
+    with pytest.raises(BadRequestError, match="PatientID is given 2 times"):
+        asked(("PatientID", "1"), ("PatientID", "2"))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["StudyDate", "StudyTime", "PatientName", "limit", "offset", "StudyInstanceUID", "InstanceNumber"]
+            )
+            | st.text(max_size=12),
+            st.text("0123456789.-*?\\,ab", max_size=20) | st.text(max_size=20),
+        ),
+        max_size=4,
+    )
+)
+def test_any_query_is_understood_or_refused(parameters: list[tuple[str, str]]) -> None:
+    with contextlib.suppress(BadRequestError):
+        parse(parameters, Within("default", Level.INSTANCE), 100)
