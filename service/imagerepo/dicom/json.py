@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from imagerepo.dicom.attributes import PIXEL_TAGS
-from imagerepo.dicom.charset import DEFAULT, charset_of
+from imagerepo.dicom.charset import DEFAULT, Charset, charset_of
 from imagerepo.dicom.dictionary import private_vr_of, vr_of
 from imagerepo.dicom.encoding import (
     IMPLICIT_LITTLE,
@@ -40,6 +40,12 @@ _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _WAVEFORM_BITS: Final = 0x54001004
 _UTF8_MEMBER: Final = '"00080005":{"vr":"CS","Value":["ISO_IR 192"]}'
+_MEMO: Final[dict[Charset, dict[bytes, str]]] = {}
+_MEMO_LENGTH: Final = 128  # bytes of a value up to which its member is remembered
+_MEMO_SEQUENCE: Final = 2048  # bytes of a sequence, likewise
+_BY_REFERENCE: Final = '"BulkDataURI"'  # what depends on where the instance is
+_MEMO_ENTRIES: Final = 16384
+_MEMO_CHARSETS: Final = 8
 _VR_NAMES: Final = {vr: vr.decode("ascii") for vr in SHORT_VRS | LONG_VRS}
 
 
@@ -79,6 +85,18 @@ def encode(header: Buffer, transfer_syntax: Uid, *, bulk_data_uri: str, trailer:
     return _object(members).encode("utf-8", "replace")
 
 
+def _memo(charset: Charset, *, explicit: bool, little: bool) -> dict[bytes, str]:
+    """Members by their element's bytes: most elements of a series are the same in each of its instances."""
+    if not (explicit and little):
+        return {}
+    known = _MEMO.get(charset)
+    if known is None or len(known) > _MEMO_ENTRIES:
+        if len(_MEMO) > _MEMO_CHARSETS:
+            _MEMO.clear()
+        known = _MEMO[charset] = {}
+    return known
+
+
 def _object(members: dict[int, str]) -> str:
     tags = list(members)
     ordered = sorted(tags)
@@ -110,12 +128,19 @@ class _Encoder:
         names, converters, opening, short_vrs = _VR_NAMES, CONVERTERS, _opening, SHORT_VRS
         creators: dict[int, str] = {}
         members: dict[int, str] = {}
+        memo = _memo(scope.charset, explicit=explicit, little=little)
         while pos + 8 <= end:
             at, inside, written = pos, encoding, b""
             value = pos + 8
             if explicit:
                 raw, written, length = short_header(view, pos)
                 tag = tag_of(raw)
+                if written in short_vrs and length <= _MEMO_LENGTH and value + length <= end:
+                    element = bytes(view[pos : value + length])
+                    if (member := memo.get(element)) is not None:
+                        members[tag] = member
+                        pos = value + length
+                        continue
                 if written not in short_vrs and tag >> 16 != 0xFFFE:
                     if tag == 0 and not any(view[pos:end]):
                         pos = end
@@ -134,8 +159,15 @@ class _Encoder:
             if vr == "UN":
                 vr = _dictionary_vr(tag, creators, scope, length)
             if length == UNDEFINED_LENGTH or vr == "SQ" or (tag in PIXEL_TAGS and scope.depth == 0):
-                members[tag] = self._nested(at, tag, vr, Header(written, value, length, inside), end, scope)
+                whole = bytes(view[at : value + length]) if vr == "SQ" and length <= _MEMO_SEQUENCE else b""
+                if whole and (member := memo.get(whole)) is not None:
+                    members[tag] = member
+                    pos = value + length
+                    continue
+                members[tag] = member = self._nested(at, tag, vr, Header(written, value, length, inside), end, scope)
                 pos = self._pos
+                if whole and pos == value + length and _BY_REFERENCE not in member:
+                    memo[whole] = member
                 if pos > end:  # the header of pixel data without them
                     return members
                 continue
@@ -146,6 +178,7 @@ class _Encoder:
                 continue  # group length (PS3.18 F.2.2)
             if tag == _SPECIFIC_CHARACTER_SET:
                 scope.charset = charset_of(bytes(view[value : min(pos, value + 256)]))
+                memo = _memo(scope.charset, explicit=explicit, little=little)
                 members[tag] = _UTF8_MEMBER
                 continue
             converter = converters.get(vr)
@@ -157,7 +190,7 @@ class _Encoder:
             if text is None:
                 vr = "UN" if converter else vr
                 text = inline_binary(content, vr, little=little)
-            members[tag] = f"{opening(tag, vr)}{text}}}"
+            members[tag] = member = f"{opening(tag, vr)}{text}}}"
             if tag >> 16 & 1:
                 if 0x10 <= tag & 0xFFFF <= 0xFF:
                     creators[tag] = content.decode("latin_1").strip(" \0")
@@ -165,6 +198,8 @@ class _Encoder:
                 scope.signed = 1 in content[:2]
             elif tag == _WAVEFORM_BITS:
                 scope.wave_bits = int.from_bytes(content[:2], "little" if little else "big")
+            elif explicit and length <= _MEMO_LENGTH and written in short_vrs and written != b"UN":
+                memo[bytes(view[at:pos])] = member
         if delimited:
             raise MalformedError(ITEM, pos, "undefined length never closed by a delimiter")
         if pos != end and any(view[pos:end]):

@@ -17,7 +17,7 @@ from imagerepo.model.arrival import Outcome
 from imagerepo.model.caller import Caller
 from imagerepo.model.uids import Uid
 
-_BYTES: Final = 16 << 20
+_BYTES: Final = 8 << 20
 _PARTS: Final = 64
 
 
