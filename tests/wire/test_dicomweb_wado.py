@@ -11,7 +11,7 @@ from pydicom.encaps import generate_frames
 
 from imagerepo.model.events import Action
 from imagerepo.web import contents
-from tests.wire.dicomweb_samples import make, path_of, read, sample
+from tests.wire.dicomweb_samples import make, path_of, read, sample, storable
 from tests.wire.dicomweb_serving import Served, serving, stow
 
 CT, MULTI, JPEG_2000, JPEG_LOSSY = "CT_small.dcm", "emri_small.dcm", "JPEG2000.dcm", "SC_rgb_jpeg_dcmtk.dcm"
@@ -185,6 +185,35 @@ def test_bulk_data_are_where_metadata_say(client: httpx.Client) -> None:
     assert alone.content == read(content).PixelData
     other = client.get(f"{path_of(content)}/bulkdata/00080018", headers={"Accept": "application/octet-stream"})
     assert other.content.rstrip(b"\0").decode() == read(content).SOPInstanceUID
+
+
+def references(element: object) -> Iterator[str]:
+    """Every BulkDataURI of a data set in JSON."""
+    if isinstance(element, dict):
+        if "BulkDataURI" in element:
+            yield element["BulkDataURI"]
+        for inner in element.values():
+            yield from references(inner)
+    elif isinstance(element, list):
+        for inner in element:
+            yield from references(inner)
+
+
+def test_everything_that_metadata_leave_out_can_be_fetched() -> None:
+    with serving() as one, one.client() as client:
+        stow(client, [content for _, content in storable()])
+        instances = client.get("/dicom-web/instances").json()
+        nested = 0
+        for instance in instances:
+            if instance["00083002"]["Value"] == ["1.2.840.10008.1.2.1.99"]:
+                continue  # deflated pixel data have no addressable bytes
+            metadata = client.get(f"{instance['00081190']['Value'][0]}/metadata")
+            for url in references(metadata.json()):
+                response = client.get(url)
+                assert response.status_code == 200, (url, response.text)
+                assert all(content for _, content in parts(response))
+                nested += url.rpartition("/bulkdata/")[2].count("/") > 0
+        assert nested
 
 
 def test_metadata_are_the_headers_of_all_instances(client: httpx.Client) -> None:

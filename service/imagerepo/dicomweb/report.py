@@ -60,13 +60,13 @@ class Report:
         """Parts that are not."""
         return len(self._failed) + len(self._unreadable)
 
-    def add(self, outcome: Outcome, number: int, series_uid: Uid | None = None) -> None:
+    def add(self, outcome: Outcome, number: int) -> None:
         """Enter what became of an instance that was tried."""
-        del series_uid
         if outcome.error is None:
             assert outcome.study_uid is not None
             self._studies.add(outcome.study_uid)
-            self._stored.append(_item([*_sop(outcome), _retrieve(f"{self._study(outcome.study_uid)}")]))
+            url = f"{self._study(outcome.study_uid)}/series/{outcome.series_uid}/instances/{outcome.instance_uid}"
+            self._stored.append(_item([*_sop(outcome), _retrieve(url)]))
             return
         self._causes.add(type(outcome.error))
         if outcome.instance_uid is None:
@@ -106,7 +106,6 @@ class Report:
         ):
             if items:
                 members.append(f'"{tag}":{{"vr":"SQ","Value":[{",".join(items)}]}}')
-        # dicom+json is an array of data sets in searches; a store's answer is one data set (Annex I).
         return f"{{{','.join(sorted(members))}}}".encode("utf-8", "replace")
 
     def _study(self, uid: Uid) -> str:

@@ -70,6 +70,7 @@ class Outcome:
     sop_class_uid: Uid | None  # as far as it could be read
     instance_uid: Uid | None
     study_uid: Uid | None
+    series_uid: Uid | None
     version: int  # 0 if not stored
     patient_differs: bool  # stored, but the study's patient attributes disagree (flagged)
     error: ImagerepoError | None

@@ -66,6 +66,7 @@ async def _serve(me: Child) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # anyone on loopback could name any address; PROXY v2 is the trusted way
             timeout_keep_alive=int(settings.http.keep_alive),
             limit_concurrency=settings.http.max_connections,
             timeout_graceful_shutdown=max(1, int(settings.drain_grace)),

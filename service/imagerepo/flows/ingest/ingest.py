@@ -203,7 +203,7 @@ _KINDS = {CommitKind.DUPLICATE: OutcomeKind.DUPLICATE, CommitKind.CONFLICT: Outc
 def _outcome(request: Request, refusal: RefusedError | None, result: Committed) -> Outcome:
     if not isinstance(request, StoreRequest):
         # A refusal stands even where its journal entry could not be made durable.
-        return Outcome(OutcomeKind.REFUSED, None, None, None, 0, patient_differs=False, error=refusal)
+        return Outcome(OutcomeKind.REFUSED, None, None, None, None, 0, patient_differs=False, error=refusal)
     error = result.error
     if result.kind is CommitKind.FAILED:
         kind = OutcomeKind.UNAVAILABLE
@@ -220,6 +220,7 @@ def _outcome(request: Request, refusal: RefusedError | None, result: Committed) 
         read.sop_class_uid,
         read.instance_uid,
         read.study_uid,
+        read.series_uid,
         result.version,
         patient_differs=result.patient_differs,
         error=error,
