@@ -25,6 +25,7 @@ STUDY = f"{ROOT}.1.999999"
 SERIES = f"{ROOT}.2.999999"
 INSTANCE = f"{ROOT}.3.9999999"
 NUMBER = "9999999 "
+PIXELS_COMPARED = 16_384  # bytes at the end of each instance
 PATIENT = "BENCH-999999"
 
 
@@ -59,6 +60,10 @@ class Instance:
     series: str
     uid: str
     data_set_offset: int  # bytes, from the start of the file
+
+    def pixels(self) -> bytes:
+        """The end of the data set: what stays as it is where a sender or server writes the header anew."""
+        return self.data_set()[-PIXELS_COMPARED:]
 
     def data_set(self) -> bytes:
         """The encoded data set, without preamble and File Meta Information (PS3.10 section 7.1)."""

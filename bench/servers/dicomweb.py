@@ -2,6 +2,7 @@
 
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 from bench.clients.download import content
@@ -48,10 +49,11 @@ class Repository(Server):
             if found == 0:
                 return total
 
-    def check_holds(self, instances: list[Instance]) -> None:
-        """Raise ServerError unless it counts all, and gives the first and last back as `kept` says."""
+    def check_holds(self, instances: list[Instance], kept: Callable[[Instance], bytes] | None = None) -> None:
+        """Raise ServerError unless it counts all, and gives the first and last back as `kept` says, or its own one."""
+        kept = kept or self.kept
         if (held := self.count()) != len(instances):
             raise ServerError(f"{self.name} acknowledged {len(instances)} instances and holds {held}")
         for instance in (instances[0], instances[-1]):
-            if self.kept(instance) not in content(self.http_port, self.instance(instance), AS_STORED):
+            if kept(instance) not in content(self.http_port, self.instance(instance), AS_STORED):
                 raise ServerError(f"{self.name} gives {instance.uid} back with other bytes")

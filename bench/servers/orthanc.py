@@ -15,7 +15,6 @@ from bench.generate import Instance
 from bench.servers.dicomweb import Repository
 from bench.servers.process import accepts_associations, answers_http
 
-PIXELS_COMPARED = 16_384  # bytes at the end of each instance
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
@@ -70,7 +69,7 @@ class Orthanc(Repository):
 
     def kept(self, instance: Instance) -> bytes:
         """Pixels only: dcmtk parses what comes by C-STORE and writes the header anew."""
-        return instance.data_set()[-PIXELS_COMPARED:]
+        return instance.pixels()
 
     def series_zip(self, series: str) -> str:
         """Path of a series as a zip file, by the identifier that Orthanc gave it."""

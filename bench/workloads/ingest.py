@@ -3,7 +3,7 @@
 from bench.clients import cstore, dcmtk, stow
 from bench.clients.dcmtk import Sender
 from bench.clients.fleet import Run
-from bench.generate import LARGE, SMALL, Shape
+from bench.generate import LARGE, SMALL, Instance, Shape
 from bench.servers.dicomweb import Repository
 from bench.servers.imagerepo import Imagerepo
 from bench.servers.orthanc import Orthanc
@@ -55,7 +55,9 @@ def _nagle(kind: type[Server], ground: Ground) -> list[Measurement]:
                 lambda sender=sender, server=server: dcmtk.send(sender, server.dicom_port, server.ae_title, instances),
                 _seconds,
             )
-            if isinstance(server, Repository | Receiver):
+            if isinstance(server, Repository):
+                server.check_holds(instances, Instance.pixels)  # dcmtk's senders write the header anew
+            elif isinstance(server, Receiver):
                 server.check_holds(instances)
         measured.append(Measurement(sender.value, run.seconds, run.client_cores, cost.cores, cost.peak))
     return measured

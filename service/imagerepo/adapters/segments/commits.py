@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 
 from imagerepo.adapters.segments.batch import Batch, Item
+from imagerepo.adapters.segments.company import Company
 from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.spool import SpoolFile
 from imagerepo.errors import ImagerepoError, UnavailableError
@@ -42,6 +43,7 @@ class SegmentCommits:
         self._batch = Batch(place, state)
         self._waiting: deque[_Call] = deque()
         self._leader = Lock()
+        self._company = Company()
 
     def spool(self) -> SpoolFile:
         """Open a file for a large instance. Raises UnavailableError."""
@@ -56,6 +58,7 @@ class SegmentCommits:
         size = sum(one.payload.size for one in requests if isinstance(one, StoreRequest))
         call = _Call([Item(request) for request in requests], size)
         self._waiting.append(call)
+        self._company.arrived(len(self._waiting))
         while not call.done:
             with self._leader:
                 if not call.done:
@@ -68,12 +71,15 @@ class SegmentCommits:
             self._batch.close()
 
     def _lead(self) -> None:
+        self._company.wait(self._waiting)
         calls = self._take()
+        started = time.perf_counter()
         try:
             self._carry([item for call in calls for item in call.items])
         finally:
             for call in calls:
                 call.done = True
+        self._company.committed(len(calls) + len(self._waiting), time.perf_counter() - started)
 
     def _take(self) -> list[_Call]:
         # Only the leader takes, so that what was seen at the front is still there.
