@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from imagerepo.errors import SettingsError
-from imagerepo.processes import assembly
+from imagerepo.processes import assembly, metrics
 from imagerepo.processes.assembly import Assembled
 from imagerepo.processes.sharing import Crowd, Sharing
 from imagerepo.processes.spec import Kind, Name, Spec, names
@@ -50,6 +50,7 @@ def start(kind: Kind, arguments: list[str]) -> Child:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     spec = Spec.model_validate_json(file.read_text())
+    metrics.back_with_blocks(spec.folder.metrics, spec.settings.tenants[0].id)
     name = Name(kind, ordinal)
     assembled = assembly.embedded(spec.settings, spec.folder, str(name))
     if spec.config is not None:

@@ -1,5 +1,7 @@
 """What /metrics says: the counters of all processes, and what one query of the index tells."""
 
+import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,7 +10,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from imagerepo import telemetry
 from imagerepo.ports.index import Index
+
+log = logging.getLogger(__name__)
 
 
 class _FromIndex(Collector):
@@ -24,6 +29,23 @@ class _FromIndex(Collector):
                 stored.add_metric([institution, tier], size)
         yield stored
         yield GaugeMetricFamily("imagerepo_tasks_pending", "Deferred work that waits.", labels=["kind"])
+
+
+def back_with_blocks(folder: Path, institution: str) -> None:
+    """Give this process's metric files their blocks on the disk now.
+
+    They are maps of sparse files: on a disk that is full, the first write to a hole would end the process (SIGBUS).
+    """
+    telemetry.ingest_instances.labels(institution, "stored")  # makes the files of counters
+    telemetry.ingest_step_duration.labels("commit")  # and of histograms
+    for path in folder.glob(f"*_{os.getpid()}.db"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size)
+        except OSError as error:
+            log.warning("metrics.not_backed", extra={"reason": os.strerror(error.errno or 0)})
+        finally:
+            os.close(descriptor)
 
 
 def render(folder: Path, index: Index) -> bytes:

@@ -14,7 +14,7 @@ _MOST_SKIPPED = 64
 
 
 class Company:
-    """Decides for the leader of one writer's commits. `arrived` may be called by any thread, the rest by the leader."""
+    """Decides for the leader of a writer's commits. Any thread may call `arrived`; the rest is the leader's."""
 
     def __init__(self) -> None:
         self._expected = 1
