@@ -178,8 +178,11 @@ def test_two_writers_in_opposite_order_do_not_wait_for_each_other_for_ever(archi
         running = [
             pool.submit(send, writer, order)
             for writer, order in (
-                (archive.commits, files), (archive.other, files[::-1]), (archive.commits, files[::-1]), (archive.other, files),
-            )  # fmt: skip
+                (archive.commits, files),
+                (archive.other, files[::-1]),
+                (archive.commits, files[::-1]),
+                (archive.other, files),
+            )
         ]
         found = [kind for one in running for kind in one.result()]
     assert found.count(CommitKind.STORED) == len(files)

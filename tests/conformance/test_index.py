@@ -83,13 +83,18 @@ def test_pages_of_a_study_come_series_by_series(archive: Archive) -> None:
     files = [ct(number, series=1 + number % 3) for number in range(9)]
     archive.commits.commit([store(file) for file in files])
     series = [one.rpartition(".")[0] for page in pages(archive, in_default(study_uid=uid(1)), 2) for one in page]
-    assert series == [one for at, one in enumerate(series) if at == 0 or series[at - 1] == one or one not in series[:at]]
+    assert series == [
+        one for at, one in enumerate(series) if at == 0 or series[at - 1] == one or one not in series[:at]
+    ]
 
 
 def test_pages_hold_current_versions_only(archive: Archive) -> None:
     archive.commits.commit([store(ct(1)), store(ct(1, variant=1)), store(ct(2))])
     found = archive.index.versions(in_default(study_uid=uid(1)), 0, 10)
-    assert [(version.instance_uid, version.number) for _, version in found] == [(ct(1).instance, 2), (ct(2).instance, 1)]
+    assert [(version.instance_uid, version.number) for _, version in found] == [
+        (ct(1).instance, 2),
+        (ct(2).instance, 1),
+    ]
 
 
 def test_pages_of_a_series_named_without_its_study(archive: Archive) -> None:

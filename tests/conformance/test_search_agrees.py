@@ -12,7 +12,7 @@ from tests.harness.archive import in_memory, in_segments
 from tests.harness.dicom_file import DicomFile, uid
 from tests.harness.requests import store
 
-LETTERS = 'aAbBéÉß[]%_"^.- \'1*?'
+LETTERS = "aAbBéÉß[]%_\"^.- '1*?"
 TEXT = st.text(LETTERS, max_size=6).map(str.strip)
 DATE = st.sampled_from(["", "20240131", "20240201", "19991231", "20241231"])
 TIME = st.sampled_from(["", "10", "1015", "101500.5", "2359"])
@@ -57,7 +57,9 @@ def matches(draw: st.DrawFn, level: Level):
         return Key.STUDY_DATE, draw(st.sampled_from([Between(low, high), Between(low or high, ""), Between("", high)]))
     if kind == "modality":
         key = draw(st.sampled_from([Key.MODALITIES_IN_STUDY, Key.MODALITY]))
-        return key, draw(st.sampled_from([Equals("CT"), Wildcard("C*"), Wildcard("*R"), Wildcard("C*R"), OneOf(("MR", "C"))]))
+        return key, draw(
+            st.sampled_from([Equals("CT"), Wildcard("C*"), Wildcard("*R"), Wildcard("C*R"), OneOf(("MR", "C"))])
+        )
     return Key.STUDY_INSTANCE_UID, OneOf(tuple(uid(one) for one in draw(st.lists(st.integers(0, 5), min_size=1))))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.harness.dicom_file import ct, data_set_of
 from tests.harness.dimse_client import SUCCESS, DimseClient
+from tests.harness.load import Load, assert_survived
 from tests.harness.server import Server
 from tests.harness.stored import walk
 from tests.harness.web_client import WebClient, get
@@ -61,8 +62,6 @@ def test_what_exceeds_the_grace_is_cut_and_the_end_comes_all_the_same(tmp_path: 
 
 
 def test_every_acknowledgement_given_while_draining_holds(tmp_path: Path) -> None:
-    from tests.harness.load import Load, assert_survived
-
     load = Load(11)
     with Server(tmp_path / "data", workers=2, drain_grace=20, storage__reserve=0) as server:
         load.start(server, dimse=3, stow=2)

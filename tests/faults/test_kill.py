@@ -44,8 +44,7 @@ def kill_while_ingesting(folder: Path, seed: int, kills: int) -> int:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_was_acknowledged_survives_five_kills_of_the_tree(tmp_path: Path, seed: int) -> None:
-    compared = kill_while_ingesting(tmp_path, seed, 5)
-    print(f"kills: 5, instances compared: {compared}")
+    assert kill_while_ingesting(tmp_path, seed, 5) > 0
 
 
 @pytest.mark.long

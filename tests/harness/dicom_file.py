@@ -53,7 +53,8 @@ class DicomFile:
             0x0020000E: ("UI", self.series),
         }  # fmt: skip
         values.update(self.attributes)
-        us = {0x00280010: 16, 0x00280011: len(self.pixels) // 32, 0x00280100: 16}
+        rows = 16 if len(self.pixels) < 1 << 20 else 4096
+        us = {0x00280010: rows, 0x00280011: len(self.pixels) // (2 * rows), 0x00280100: 16}
         parts = [(tag, element(tag, *value)) for tag, value in values.items()]
         parts += [(tag, element(tag, "US", struct.pack("<H", value))) for tag, value in us.items()]
         return b"".join(part for _, part in sorted(parts))

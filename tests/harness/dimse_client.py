@@ -24,15 +24,13 @@ class DimseClient:
         """Connect and associate. Raises EndedError."""
         try:
             self._socket = socket.create_connection(("127.0.0.1", port), timeout)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.sendall(_associate(calling))
-            kind, body = self._receive()
         except OSError as error:
             raise EndedError(str(error)) from error
-        if kind != 2:
+        try:
+            self._pdu = self._associate(calling) - 6
+        except BaseException:
             self._socket.close()
-            raise EndedError(f"PDU of type {kind} instead of A-ASSOCIATE-AC: {body!r}")
-        self._pdu = min(_max_length(body) or 1 << 18, 1 << 18) - 6
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -41,6 +39,18 @@ class DimseClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._socket.close()
+
+    def _associate(self, calling: str) -> int:
+        """Bytes of the largest PDU to send."""
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.sendall(_associate(calling))
+            kind, body = self._receive()
+        except OSError as error:
+            raise EndedError(str(error)) from error
+        if kind != 2:
+            raise EndedError(f"PDU of type {kind} instead of A-ASSOCIATE-AC: {body!r}")
+        return min(_max_length(body) or 1 << 18, 1 << 18)
 
     def store(self, instance: str, data_set: bytes, sop_class: str = CT) -> int:
         """C-STORE; the status. Raises EndedError."""
@@ -64,11 +74,13 @@ class DimseClient:
     def begin(self, instance: str, data_set: bytes) -> None:
         """Send a C-STORE's command and the first half of its data set."""
         self._socket.sendall(_pdv(1, 3, _store_command(instance, CT)))
-        self._socket.sendall(_pdv(1, 0, data_set[: len(data_set) // 2]))
+        for piece in self._cut([data_set[: len(data_set) // 2]]):
+            self._socket.sendall(_pdv(1, 0, piece))
 
     def finish(self, data_set: bytes) -> int:
         """Send the second half; the status."""
-        self._socket.sendall(_pdv(1, 2, data_set[len(data_set) // 2 :]))
+        for piece, last in _with_last(self._cut([data_set[len(data_set) // 2 :]])):
+            self._socket.sendall(_pdv(1, 2 if last else 0, piece))
         kind, body = self._receive()
         if kind != 4:
             raise EndedError(f"PDU of type {kind}")

@@ -13,7 +13,7 @@ class NoDiskError(Exception):
 
 @contextmanager
 def mounted(folder: Path, size: int) -> Iterator[Path]:
-    """A mount point with `size` bytes below `folder`. Raises NoDiskError, loudly: there is no other way to test this."""
+    """A mount point with `size` bytes below `folder`. Raises NoDiskError: there is no other way to test this."""
     image, point = folder / "disk.img", folder / "disk"
     with image.open("wb") as file:
         file.truncate(size)
@@ -24,7 +24,7 @@ def mounted(folder: Path, size: int) -> Iterator[Path]:
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"") or b""
         raise NoDiskError(
-            "THE FULL DISK WAS NOT TESTED: these tests mount a small loop device and need root with mkfs.ext4 and mount "
+            "THE FULL DISK WAS NOT TESTED: these tests mount a small loop device and need root, mkfs.ext4 and mount "
             f"(run them as root, or in a privileged container): {error} {said.decode(errors='replace')}"
         ) from error
     try:

@@ -1,10 +1,12 @@
 """The real server: `imagerepo serve` as people start it, ended as faults end it."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,24 +43,27 @@ class Server:
     def __init__(self, data: Path, *flags: str, workers: int = 1, **settings: object) -> None:
         """Start and wait until it serves; `settings` as dimse__max_pdu=16384. Raises NotStartedError."""
         self.data = data
-        self._log = data.with_name(f"{data.name}-{time.monotonic_ns()}.log")
+        # Not beside the data: the disk they are on may be full.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed where the server ends
         given = {f"IMAGEREPO_{name.upper()}": str(value) for name, value in settings.items()}
         command = [str(COMMAND), "serve", "--data", str(data), "--workers", str(workers)]
         if "--listen" not in flags:
             command += ["--listen", "127.0.0.1:0"]
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, "--dicom-listen", "127.0.0.1:0", *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**_inherited(), **given},
-            )
+        if "--dicom-listen" not in flags:
+            command += ["--dicom-listen", "127.0.0.1:0"]
+        self.process = subprocess.Popen(
+            [*command, *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**_inherited(), **given},
+        )
         try:
             said = self._await(r"imagerepo is ready")
         except BaseException:
             self.kill()
+            self._log.close()
             raise
         self.http = _port(said, r"DICOMweb +http://127\.0\.0\.1:(\d+)/dicom-web")
         self.dimse = _port(said, r"DIMSE +\S+ at 127\.0\.0\.1:(\d+)")
@@ -72,6 +77,7 @@ class Server:
         self.kill()
         if error is not None:
             error.add_note(f"the server said:\n{self.said()[-4000:]}")
+        self._log.close()
 
     @property
     def url(self) -> str:
@@ -80,7 +86,8 @@ class Server:
 
     def said(self) -> str:
         """Standard output and error until now."""
-        return self._log.read_text(errors="replace")
+        number = self._log.fileno()
+        return os.pread(number, os.fstat(number).st_size, 0).decode(errors="replace")
 
     def workers(self) -> list[Worker]:
         """Those that run."""
@@ -120,10 +127,8 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL to the whole tree at once; returns when nothing of it runs."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(_ENDED_WITHIN)
         self.await_end_of_tree()
 

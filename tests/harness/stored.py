@@ -33,7 +33,7 @@ class Stored:
 
 
 def walk(data: Path) -> Stored:
-    """Read every version; one whose bytes are not those of its row fails the test, as does a journal that is broken."""
+    """Read every version; one whose bytes are not those of its row fails the test, as does a broken journal."""
     index, objects = SqlIndex(data), LocalObjects(data)
     connection = connect(data / INDEX)
     rows = connection.execute(

@@ -13,8 +13,8 @@ class Commits(Protocol):
     Promises:
     - When `commit` returns, every request that did not fail survives `kill -9` of this process
       and, as far as the store promises it, loss of this machine; its rows are visible to all.
-    - A request that fails changes nothing that is visible, now or after a restart, except that
-      the same request, repeated, may be told that it is a duplicate.
+    - A request that fails changes nothing that was stored. It may yet become visible, whole, if it failed after its
+      flush; the same request, repeated, is then told that it is a duplicate.
     - Two commits of one instance never get the same version number.
     - Requests that wait at the same time share one flush.
     """

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _POLITE = 0.005  # seconds left to a worker with fewer connections
 _CLOSE_EVERY = 1.0  # seconds between looks for audit intervals that are over
-_BACKLOG = 2048
+_TELL_EVERY = 0.1  # seconds
 
 
 class _Server(uvicorn.Server):
@@ -38,6 +38,21 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = asyncio.Event()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn tells the connections there are to end; one that was being accepted at that moment would be kept
+        # alive, and waited for, until the grace is over.
+        telling = asyncio.create_task(self._keep_telling())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            telling.cancel()
+
+    async def _keep_telling(self) -> None:
+        while True:
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            await asyncio.sleep(_TELL_EVERY)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -82,6 +97,9 @@ async def _serve(me: Child) -> None:
     print("ready", flush=True)  # noqa: T201 - the parent reads it
     await stop.wait()
     accepting.cancel()
+    # Its reader must be off the loop first: the parent keeps the socket open, so that epoll would go on reporting
+    # connections that wait there, and the loop would spin on a descriptor that it no longer knows.
+    await asyncio.wait([accepting])
     me.listener.close()
     server.should_exit = True
     await serving
@@ -111,7 +129,11 @@ async def _accept(me: Child, server: uvicorn.Server) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             me.crowd.enter()
             protocol = make(config=server.config, server_state=server.server_state, app_state={})
-            await loop.connect_accepted_socket(lambda made=protocol: _counted(made, me), connection)
+            try:
+                await loop.connect_accepted_socket(lambda made=protocol: _counted(made, me), connection)
+            except OSError:  # reset before it began
+                me.crowd.leave()
+                connection.close()
     finally:
         loop.remove_reader(me.listener)
 

@@ -104,7 +104,7 @@ class Anchorer:
         self._last = time.monotonic()
         try:
             anchor.write(self._folder, self._key, chains.index_heads(self._data))
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, DamagedError) as error:
             log.error("journal.not_anchored", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
 
 

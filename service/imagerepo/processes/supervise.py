@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -74,6 +75,7 @@ class Supervisor:
         time.sleep(self._spec.settings.drain_delay)
         deadline = time.monotonic() + self._spec.settings.drain_grace
         for kind in (Kind.DIMSE, Kind.HTTP):
+            self._listeners[kind].close()  # whoever comes now is refused at once
             ending = [worker.process for worker in self._workers if worker.name.kind is kind]
             for process in ending:
                 process.terminate()
@@ -123,7 +125,7 @@ class Supervisor:
             fresh = self._spawn(worker.name)
             self._workers[place] = fresh
             self._await_ready(fresh)
-        except ImagerepoError as error:
+        except (ImagerepoError, sqlite3.Error, OSError) as error:
             log.error("worker.not_restarted", extra={"worker": str(worker.name), "reason": str(error)})  # noqa: TRY400
 
 

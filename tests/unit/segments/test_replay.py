@@ -33,9 +33,8 @@ def answers(archive: Archive) -> list[object]:
             for matches in ((), ((Key.PATIENT_NAME, Equals("DOE^JANE")),)):
                 rows = archive.index.search(Query(institution, level, matches, 1000))
                 found.append(rows)
-                for row in rows:
-                    if row.instance is not None:
-                        found.append(archive.bytes_of(row.instance.uid, institution=institution))
+                uids = [row.instance.uid for row in rows if row.instance is not None]
+                found += [archive.bytes_of(uid, institution=institution) for uid in uids]
     found.append(archive.bytes_of(ct(0, study=0, series=0).instance, 1))
     return found
 

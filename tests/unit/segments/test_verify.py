@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from imagerepo.adapters.index_sql.engine import INDEX
 from imagerepo.adapters.segments.verify import verify
 from imagerepo.errors import DamagedError
-from imagerepo.settings import Audit, Settings, Storage
 from imagerepo.processes import journal as process
+from imagerepo.settings import Audit, Settings, Storage
 from tests.harness import segment_editor
 from tests.harness.archive import in_segments
 from tests.harness.dicom_file import ct
@@ -69,7 +69,9 @@ def test_a_sound_journal_is_sound_and_every_entry_counted(data: Path) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_byte_changed_in_any_commit_record_is_found(kept: Path, data: st.DataObject) -> None:
-    found = data.draw(st.sampled_from([one for path in segment_editor.segments(kept) for one in segment_editor.commits(path)]))
+    found = data.draw(
+        st.sampled_from([one for path in segment_editor.segments(kept) for one in segment_editor.commits(path)])
+    )
     offset = data.draw(st.integers(found.record.offset, found.record.end - 1))
     mask = data.draw(st.integers(1, 255))
     segment_editor.flip(found.path, offset, mask)
@@ -160,7 +162,7 @@ def test_changed_pixels_are_found_when_bytes_are_compared(data: Path) -> None:
 
 
 def rewrite_all(data: Path) -> None:
-    """What somebody can do who may change everything in the folder: another caller in the first entry, all else after it."""
+    """What somebody can do who may change everything in the folder: another caller, and all links made anew."""
     previous = ""
     for path in segment_editor.segments(data):
         if not path.name.startswith("one-"):
@@ -221,7 +223,7 @@ def test_a_tail_cut_off_with_its_index_is_found_by_its_roots(data: Path, anchore
 
 def test_a_changed_root_is_found(data: Path, anchored: Settings, tmp_path: Path) -> None:
     path = tmp_path / "anchor" / "roots.jsonl"
-    path.write_text(path.read_text().replace('48', '47').replace("36", "35"))
+    path.write_text(path.read_text().replace("48", "47").replace("36", "35"))
     with pytest.raises(DamagedError, match="signature of line 1"):
         process.verify(anchored, with_bytes=False)
 

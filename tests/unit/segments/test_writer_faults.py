@@ -15,10 +15,12 @@ from imagerepo.adapters.segments.verify import verify
 from imagerepo.errors import NotFoundError, OutOfSpaceError, UnavailableError
 from imagerepo.model.events import CommitKind
 from imagerepo.model.instance import Range
+from imagerepo.model.scope import Scope
+from imagerepo.settings import Storage
 from tests.harness import segment_editor
 from tests.harness.archive import Archive, in_segments
 from tests.harness.dicom_file import ct
-from tests.harness.requests import store
+from tests.harness.requests import journal, store
 
 
 def descriptor(archive: Archive) -> int:
@@ -137,9 +139,6 @@ def test_a_spool_on_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_a_reserve_that_is_reached_refuses_bytes_and_takes_journal_entries(tmp_path: Path) -> None:
-    from imagerepo.settings import Storage
-    from tests.harness.requests import journal
-
     with in_segments(tmp_path, Storage(reserve=1 << 60)) as archive:
         assert not archive.commits.accepts()
         results = archive.commits.commit([journal(query="x")])
@@ -149,6 +148,4 @@ def test_a_reserve_that_is_reached_refuses_bytes_and_takes_journal_entries(tmp_p
 
 
 def scope(file):
-    from imagerepo.model.scope import Scope
-
     return Scope("default", study_uid=file.study)

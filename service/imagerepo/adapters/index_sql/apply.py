@@ -32,6 +32,18 @@ class Stored:
     ranges: Sequence[Range]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """A version that another commit stored under the same number; keys of its rows."""
+
+    commit: int
+    size: int  # bytes
+    number: int
+    instance: int
+    study: int
+    series: int
+
+
 @dataclass(slots=True)
 class _Added:
     """What a batch adds to an institution's holdings."""
@@ -55,6 +67,11 @@ class Applier:
         self._institutions.clear()
         self._objects.clear()
 
+    def keep(self, ranges: Sequence[Range]) -> None:
+        """Note that the objects of these ranges are named, though no row of a version refers to them."""
+        for where in ranges:
+            self._object(where.store, where.key)
+
     def apply(self, batch: Sequence[Stored]) -> list[bool]:
         """Add versions; for each, whether its study's instances disagree about the patient."""
         added: dict[int, _Added] = {}
@@ -62,6 +79,12 @@ class Applier:
         for stored in batch:
             institution = self._institution(stored.institution)
             sums = added.setdefault(institution, _Added())
+            rival = self._rival(institution, stored)
+            if rival is not None:
+                if rival.commit > stored.commit:
+                    differs.append(False)
+                    continue
+                self._drop(rival, sums)
             study, disagrees = self._study(institution, stored, sums)
             series = self._series(institution, study, stored, sums)
             instance, is_new = self._instance((institution, study, series), stored)
@@ -157,6 +180,32 @@ class Applier:
             self._connection.execute(_CHANGE_INSTANCE, (*values, key))
         return key, False
 
+    def _rival(self, institution: int, stored: Stored) -> "_Rival | None":
+        """What another commit stored under the same version number."""
+        found = self._connection.execute(_FIND_RIVAL, (institution, stored.attributes.instance_uid, stored.number))
+        row = found.fetchone()
+        return None if row is None else _Rival(*row)
+
+    def _drop(self, rival: "_Rival", sums: _Added) -> None:
+        """Remove a version that was never acknowledged, and what was made for it alone."""
+        execute = self._connection.execute
+        for table in ("range", "copy", "version"):
+            execute(f'DELETE FROM "{table}" WHERE instance_id = ? AND number = ?', (rival.instance, rival.number))
+        sums.size -= rival.size
+        if execute(_ANY_VERSION, (rival.instance,)).fetchone() is not None:
+            return
+        execute("DELETE FROM instance WHERE id = ?", (rival.instance,))
+        sums.instances -= 1
+        execute("UPDATE study SET instance_count = instance_count - 1 WHERE id = ?", (rival.study,))
+        execute("UPDATE series SET instance_count = instance_count - 1 WHERE id = ?", (rival.series,))
+        if execute("DELETE FROM series WHERE id = ? AND instance_count = 0", (rival.series,)).rowcount:
+            sums.series -= 1
+            execute("UPDATE study SET series_count = series_count - 1 WHERE id = ?", (rival.study,))
+        if execute(_EMPTY_STUDY, (rival.study,)).fetchone() is not None:
+            self._forget_text(rival.study)
+            execute("DELETE FROM study WHERE id = ?", (rival.study,))
+            sums.studies -= 1
+
     def _version(self, instance: int, stored: Stored) -> None:
         layout, pixel = stored.layout, stored.layout.pixel
         values = (
@@ -173,7 +222,6 @@ class Applier:
             layout.trailer_offset,
             *((pixel.offset, pixel.length, pixel.frame_length, pixel.frames) if pixel else (None,) * 4),
         )
-        # Where two commits gave one number, the flush of the earlier one failed: it was never acknowledged.
         self._connection.execute(_ADD_VERSION, values)
         self._connection.execute(_ADD_COPY, (instance, stored.number, 0, Tier.HOT))
         for ordinal, where in enumerate(stored.ranges):
@@ -286,10 +334,16 @@ _CHANGE_SERIES = _update("series", _SERIES_FIELDS)
 _COUNT_IN_SERIES = "UPDATE series SET instance_count = instance_count + 1 WHERE id = ?"
 _ADD_INSTANCE = _insert("instance", f"institution_id, study_id, series_id, uid, {_INSTANCE_FIELDS}", "OR IGNORE")
 _FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND uid = ?"
+_FIND_RIVAL = (
+    "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM instance i "
+    "JOIN version v ON v.instance_id = i.id WHERE i.institution_id = ? AND i.uid = ? AND v.number = ?"
+)
+_ANY_VERSION = "SELECT 1 FROM version WHERE instance_id = ? LIMIT 1"
+_EMPTY_STUDY = "SELECT 1 FROM study WHERE id = ? AND instance_count = 0"
 _CHANGE_INSTANCE = _update("instance", _INSTANCE_FIELDS)
-_ADD_VERSION = _insert("version", _VERSION_FIELDS, "OR REPLACE")
-_ADD_COPY = _insert("copy", "instance_id, number, copy, tier", "OR REPLACE")
-_ADD_RANGE = _insert("range", 'instance_id, number, copy, ordinal, object_id, "offset", length', "OR REPLACE")
+_ADD_VERSION = _insert("version", _VERSION_FIELDS)
+_ADD_COPY = _insert("copy", "instance_id, number, copy, tier")
+_ADD_RANGE = _insert("range", 'instance_id, number, copy, ordinal, object_id, "offset", length')
 _ADD_OBJECT = _insert("object", "store, key", "OR IGNORE")
 _FIND_OBJECT = "SELECT id FROM object WHERE store = ? AND key = ?"
 _ADD_HOLDING = (

@@ -218,7 +218,10 @@ def _apply(
                 heads[fields["institution"]] = Link(fields["seq"], lines.digest_of(line))
                 for one in lines.stores(fields, commit.number):
                     named += 1
-                    stored.extend(_read_back(objects, one, commit))
+                    found = list(_read_back(objects, one, commit))
+                    stored.extend(found)
+                    if not found:
+                        applier.keep(one.ranges)  # the sweep must not take its file for one that nobody named
             done = Position(commit.segment, commit.position, commit.number)
             projection.mark_applied(connection, done, commit.writer, heads)
         applier.apply(stored)
