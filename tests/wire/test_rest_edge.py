@@ -47,7 +47,8 @@ def test_nothing_crosses_institutions() -> None:
         assert client.get(path_of(content)).status_code == 404
         assert client.get("/image/1.1.1.1").status_code == 404
         assert client.get("/dicom-web/studies").json() == []
-        assert client.get(f"/institutions/a{path_of(content)}").status_code == 403
+        for institution in ("a", "unknown"):
+            assert client.get(f"/institutions/{institution}{path_of(content)}").status_code == 403
         del client.headers["Authorization"]
         for path in [*inside, "/"]:
             response = client.get(path)
@@ -55,6 +56,9 @@ def test_nothing_crosses_institutions() -> None:
             assert response.headers["www-authenticate"].startswith("Bearer")
         assert client.get("/image/1.1.1.1", headers={"Authorization": "Basic YTpi"}).status_code == 401
         assert client.get("/image/1.1.1.1", headers=bearer("unknown")).status_code == 401
+        for institution in ("a", "unknown"):
+            path = f"/institutions/{institution}/image/1.1.1.1"
+            assert client.get(path, headers=bearer("unknown")).status_code == 401
 
 
 def test_links_keep_the_institution_that_the_url_names() -> None:
@@ -62,8 +66,37 @@ def test_links_keep_the_institution_that_the_url_names() -> None:
         stow(client, [make(study="1.1", series="1.1.1")])
         (study,) = client.get("/institutions/default/dicom-web/studies").json()
         assert study["00081190"]["Value"] == [f"{one.url}/institutions/default/dicom-web/studies/1.1"]
+
+
+def test_links_never_hold_a_host_that_is_none() -> None:
+    with serving(TENANTS) as one, one.client(headers=bearer("admin-a")) as client:
+        stow(client, [make(study="1.1", series="1.1.1")])
         hostile = client.get("/dicom-web/studies", headers={"Host": 'evil"<script>'})
+        assert hostile.status_code == 200
         assert "evil" not in hostile.text
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.nip.io", ""]
+)
+def test_without_tokens_a_page_under_another_name_is_not_served(host: str) -> None:
+    with serving() as one, one.client() as client:
+        for path in ("/", "/dicom-web/studies", "/institutions/default/dicom-web/studies"):
+            response = client.get(path, headers={"Host": host})
+            assert response.status_code == 403
+            assert "institutions[].tokens" in response.text
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:1", "[::1]:8080", "[::1]", "127.0.0.3:8080"])
+def test_without_tokens_our_own_names_are_served(host: str) -> None:
+    with serving(Settings(listen="127.0.0.3:8080")) as one, one.client() as client:
+        assert client.get("/dicom-web/studies", headers={"Host": host}).status_code == 200
+
+
+def test_with_tokens_any_name_is_served() -> None:
+    with serving(TENANTS) as one, one.client(headers=bearer("admin-a")) as client:
+        assert client.get("/dicom-web/studies", headers={"Host": "pacs.example"}).status_code == 200
 
 
 def test_probes_need_no_token() -> None:
@@ -139,7 +172,7 @@ def ask(port: int, *chunks: bytes) -> bytes:
         return answer
 
 
-GET = b"GET /dicom-web/studies HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+GET = b"GET /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def test_a_trusted_proxy_names_the_sender() -> None:
@@ -160,6 +193,6 @@ def test_an_untrusted_peer_cannot_name_another_sender() -> None:
 def test_headers_that_are_too_long_are_refused(size: int) -> None:
     with serving() as one:
         answer = ask(one.port, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * size + b"\r\n\r\n")
-        assert b" 400 " in answer
+        assert b" 400 " in answer or b" 431 " in answer
         with one.client() as client:
             assert client.get("/healthz").status_code == 200

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from imagerepo.processes import logs
 from imagerepo.processes import rebuild as process
 from imagerepo.settings import load
 
@@ -17,6 +18,7 @@ def rebuild(
     config: Annotated[Path | None, typer.Option(help="Settings file (YAML).", envvar="IMAGEREPO_CONFIG")] = None,
 ) -> None:
     """Make the index anew from the segments alone; the server must not be running."""
+    logs.begin()
     replayed = process.rebuild(load(config, {"data": data}))
     typer.echo(f"{replayed.instances} versions from {replayed.commits} commits")
     if replayed.damaged:

@@ -1,6 +1,5 @@
 """`imagerepo serve`: the repository, embedded."""
 
-import logging
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 
 from imagerepo.cli import samples as sample_files
 from imagerepo.errors import ForbiddenError
+from imagerepo.processes import logs
 from imagerepo.processes import serve as process
 from imagerepo.processes.serve import Addresses
 from imagerepo.settings import load
@@ -27,8 +27,7 @@ def serve(
     samples: Annotated[bool, typer.Option("--samples", help="Load pydicom's bundled test files.")] = False,
 ) -> None:
     """Serve DICOM: DIMSE and DICOMweb, from one data folder."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.begin()
     flags = {
         "data": data, "listen": listen, "dicom_listen": dicom_listen, "ae_title": ae_title, "workers": workers,
     }  # fmt: skip

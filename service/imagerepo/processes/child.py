@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from imagerepo.errors import SettingsError
-from imagerepo.processes import assembly, metrics
+from imagerepo.errors import SettingsError, UnavailableError
+from imagerepo.processes import assembly, logs, metrics
 from imagerepo.processes.assembly import Assembled
 from imagerepo.processes.sharing import Crowd, Sharing
 from imagerepo.processes.spec import Kind, Name, Spec, names
@@ -47,8 +47,7 @@ def start(kind: Kind, arguments: list[str]) -> Child:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH)
     threading.Thread(target=_die_with, args=(parent,), name="parent", daemon=True).start()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logs.begin()
     spec = Spec.model_validate_json(file.read_text())
     metrics.back_with_blocks(spec.folder.metrics, spec.settings.tenants[0].id)
     name = Name(kind, ordinal)
@@ -56,6 +55,7 @@ def start(kind: Kind, arguments: list[str]) -> Child:
     if spec.config is not None:
         watch = (spec.config, spec.settings, assembled)
         threading.Thread(target=_reload, args=watch, name="reload", daemon=True).start()
+    threading.Thread(target=_tend, args=(assembled,), name="tend", daemon=True).start()
     everyone = names(spec.workers)
     sharing = Sharing(spec.sharing, len(everyone))
     mine = [place for place, one in enumerate(everyone) if one.kind is kind]
@@ -92,6 +92,16 @@ def _reload(config: Path, settings: Settings, assembled: Assembled) -> None:
             log.error("settings.not_reloaded", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
         else:
             log.info("settings.reloaded")
+
+
+def _tend(assembled: Assembled) -> None:
+    """Finish commits whose rows could not be written, even if nobody sends any more."""
+    while True:
+        time.sleep(_LOOK)
+        try:
+            assembled.commits.tend()
+        except UnavailableError as error:
+            log.warning("commit.rows_wait", extra={"reason": str(error)})
 
 
 def _stamp(config: Path) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ import logging
 import socket
 import sys
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 import uvloop
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _POLITE = 0.005  # seconds left to a worker with fewer connections
 _CLOSE_EVERY = 1.0  # seconds between looks for audit intervals that are over
+_THREADS = 32  # that wait for a commit or a disk: those who wait together share a flush
 _TELL_EVERY = 0.1  # seconds
 
 
@@ -84,10 +86,11 @@ async def _serve(me: Child) -> None:
             proxy_headers=False,  # anyone on loopback could name any address; PROXY v2 is the trusted way
             timeout_keep_alive=int(settings.http.keep_alive),
             limit_concurrency=settings.http.max_connections,
-            timeout_graceful_shutdown=max(1, int(settings.drain_grace)),
+            timeout_graceful_shutdown=max(1, int(settings.drain_grace / 2)),
         )
     )
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="blocking"))
     serving = loop.create_task(server.serve(sockets=[]))
     await server.up.wait()
     accepting = loop.create_task(_accept(me, server))

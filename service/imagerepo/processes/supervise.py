@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from prometheus_client import multiprocess
@@ -66,23 +65,33 @@ class Supervisor:
         for place, worker in enumerate(self._workers):
             if worker.process.poll() is not None:
                 self._replace(place, worker)
-        data_folder.checkpoint(self._spec.data)
+        data_folder.checkpoint(self._spec.folder)
         time.sleep(_TICK)
 
     def drain(self) -> None:
         """End: associations first, while HTTP still tells that we are not ready; then HTTP. Within the grace."""
         self.sharing.drain()
         time.sleep(self._spec.settings.drain_delay)
-        deadline = time.monotonic() + self._spec.settings.drain_grace
-        for kind in (Kind.DIMSE, Kind.HTTP):
-            self._listeners[kind].close()  # whoever comes now is refused at once
-            ending = [worker.process for worker in self._workers if worker.name.kind is kind]
-            for process in ending:
-                process.terminate()
-            for process in ending:
-                _wait_until(process, deadline)
-            deadline = max(deadline, time.monotonic() + 1.0)
+        grace = self._spec.settings.drain_grace
+        begun = time.monotonic()
+        # Associations may take all of it; HTTP begins to end when they have, or after half.
+        self._tell(Kind.DIMSE)
+        self._await(Kind.DIMSE, begun + grace / 2)
+        self._tell(Kind.HTTP)
+        self._await(Kind.DIMSE, begun + grace)
+        self._await(Kind.HTTP, max(begun + grace, time.monotonic() + 1.0))
         self.kill()
+
+    def _tell(self, kind: Kind) -> None:
+        self._listeners[kind].close()  # whoever comes now is refused at once
+        for worker in self._workers:
+            if worker.name.kind is kind:
+                worker.process.terminate()
+
+    def _await(self, kind: Kind, deadline: float) -> None:
+        for worker in self._workers:
+            if worker.name.kind is kind:
+                _wait_until(worker.process, deadline)
 
     def kill(self) -> None:
         """End whatever still runs."""
@@ -133,7 +142,7 @@ def _wait_until(process: subprocess.Popen[str], deadline: float) -> None:
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        log.warning("worker.grace_over", extra={"pid": process.pid})
+        log.info("worker.still_ending", extra={"pid": process.pid})
 
 
 def bind(listen: tuple[str, int]) -> socket.socket:
@@ -155,8 +164,3 @@ def on_signals(stop: list[int]) -> None:
 def default_workers() -> int:
     """As many as cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run_folder(data: Path) -> Path:
-    """Where the running processes keep their state."""
-    return data / "run"

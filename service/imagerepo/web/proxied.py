@@ -7,24 +7,26 @@ Source: The PROXY protocol, section 2.2 (haproxy.org, proxy-protocol.txt).
 """
 
 import asyncio
-from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from imagerepo.errors import BadRequestError
+from imagerepo.model.addresses import Networks, within
 from imagerepo.proxy_protocol import parse
 from imagerepo.settings import Settings, networks
 
+_PIPELINED: Final = 32  # requests that may wait on a connection for the one before them
+_LINGER: Final = 1.0  # seconds for a refused sender to see why
 _HEADERS_LIMIT: Final = 64 << 10  # bytes of a request's line and headers
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One connection; `protocol_class` makes the class that knows the settings."""
 
-    trusted: Any = ()  # networks of balancers
+    trusted: Networks = ()  # networks of balancers
     patience: float = 60.0  # seconds for a request's headers to come
 
     def __init__(
@@ -37,12 +39,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._proxy_header: bytearray | None = None  # while one is expected
         self._header_size = 0  # bytes
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None  # for headers to be complete, while they are not
+        self._received = 0  # bytes since then
+        self._refused = False  # the rest of what is sent is not looked at
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin."""
         super().connection_made(transport)
-        if self.client is not None and self._is_trusted(self.client[0]):
+        if self.client is not None and within(self.client[0], self.trusted):
             self._proxy_header = bytearray()
         self._await_headers()
 
@@ -53,6 +57,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what came."""
+        if self._refused:
+            return
         if self._proxy_header is not None:
             self._proxy_header += data
             try:
@@ -69,6 +75,14 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.client = (header.source_address, 0)
             if not data:
                 return
+        if self._deadline is None and self._is_idle():
+            self._await_headers()  # whatever comes now, an empty line too, has to become a request
+        if self._deadline is not None:
+            # The parser joins the pieces of a header only to hand it over whole: an endless one must not grow in it.
+            if self._received > _HEADERS_LIMIT:
+                self._refuse_headers()
+                return
+            self._received += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -91,6 +105,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """All headers are there."""
         self._stop_waiting()
+        if len(self.pipeline) >= _PIPELINED:
+            raise _TooManyRequestsError
         if self._header_size <= _HEADERS_LIMIT:
             super().on_headers_complete()
 
@@ -100,7 +116,20 @@ class GuardedProtocol(HttpToolsProtocol):
             # The parser goes on until it has read what came; nothing of it is kept.
             raise _HeadersTooLargeError
 
+    def _is_idle(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request
+        return cycle is None or cycle.response_complete
+
+    def _refuse_headers(self) -> None:
+        body = b"the request's line and headers exceed 64 KiB\n"
+        head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\nconnection: close\r\n"
+        self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
+        # Closing at once, with data unread, would reset the connection before the answer is seen.
+        self._refused = True
+        self.loop.call_later(_LINGER, self.transport.close)
+
     def _await_headers(self) -> None:
+        self._received = 0
         self._deadline = self.loop.call_later(self.patience, self._give_up)
 
     def _stop_waiting(self) -> None:
@@ -112,9 +141,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline = None
         self.transport.close()
 
-    def _is_trusted(self, address: str) -> bool:
-        host = ip_address(address)
-        return any(host.version == network.version and host in network for network in self.trusted)
+
+class _TooManyRequestsError(Exception):
+    """Likewise."""
 
 
 class _HeadersTooLargeError(Exception):

@@ -67,11 +67,6 @@ class Applier:
         self._institutions.clear()
         self._objects.clear()
 
-    def keep(self, ranges: Sequence[Range]) -> None:
-        """Note that the objects of these ranges are named, though no row of a version refers to them."""
-        for where in ranges:
-            self._object(where.store, where.key)
-
     def apply(self, batch: Sequence[Stored]) -> list[bool]:
         """Add versions; for each, whether its study's instances disagree about the patient."""
         added: dict[int, _Added] = {}

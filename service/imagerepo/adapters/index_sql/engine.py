@@ -21,6 +21,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")  # durability is the segments'; this is a projection
     connection.execute("PRAGMA wal_autocheckpoint=0")  # the parent checkpoints, so that no ingest waits for it
+    connection.execute("PRAGMA journal_size_limit=4194304")  # bytes the log keeps when it begins anew
     connection.execute("PRAGMA cache_size=-8192")  # 8 MiB a thread; the page cache holds the rest
     connection.execute("PRAGMA temp_store=MEMORY")
     return connection

@@ -23,7 +23,7 @@ from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.projection import Position
 from imagerepo.adapters.segments.spool import SpoolFile
 from imagerepo.adapters.segments.writer import SegmentWriter
-from imagerepo.errors import ImagerepoError, OutOfSpaceError, UnavailableError
+from imagerepo.errors import ImagerepoError, UnavailableError
 from imagerepo.model.arrival import InMemory
 from imagerepo.model.events import Action, CommitKind, Committed, JournalRequest, Request, StoreRequest
 from imagerepo.model.instance import Range
@@ -86,7 +86,7 @@ class Batch:
             # Half a record would hide the commits after it from replay.
             self._writer.abandon()
             raise
-        ready, number = self._number(items)
+        ready, number = self._number([item for item in items if item.result is None])
         if all(_is(item, Decision.DUPLICATE) for item in ready):
             # Of visible versions: nothing in this commit could fail them any more.
             for item in ready:
@@ -102,6 +102,10 @@ class Batch:
             self._land()
             raise
         self._left = written
+        self._finish_what_is_left()
+
+    def tend(self) -> None:
+        """Finish what was left, if anything: until then its instances are in flight for everyone."""
         self._finish_what_is_left()
 
     def _is_duplicate(self, item: Item) -> bool:
@@ -125,9 +129,9 @@ class Batch:
                 if item.decided.decision is not Decision.STORE:
                     continue
                 if not self._place.has_room():
-                    raise OutOfSpaceError(
-                        "the disk of the data folder is full (setting storage.reserve); free some space"
-                    )
+                    # Journal entries, and what is stored already, still find room.
+                    item.result = Committed(CommitKind.FAILED, error=self._place.no_room())
+                    continue
                 if isinstance(request.payload, InMemory):
                     item.where = self._writer.data(request.payload.buffers, request.payload.size, request.crc32)
                 elif item.where is None:

@@ -22,7 +22,8 @@ from imagerepo.model.events import CommitKind, Committed, Request, StoreRequest
 
 _MOST_BYTES = 64 << 20  # of a commit, unless a single call brings more
 _PAUSE = 0.001  # seconds before asking again for an instance that another process has in flight
-_PATIENCE = 30.0  # seconds until such an instance is given up
+_UNANSWERED = Committed(CommitKind.FAILED, error=UnavailableError("the commit failed; try again"))
+_PATIENCE = 5.0  # seconds until such an instance is given up
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class SegmentCommits:
 
     def spool(self) -> SpoolFile:
         """Open a file for a large instance. Raises UnavailableError."""
-        return SpoolFile(self._place.data, self._place.start)
+        return SpoolFile(self._place)
 
     def accepts(self) -> bool:
         """Whether the disk has more free than its reserve."""
@@ -63,7 +64,12 @@ class SegmentCommits:
             with self._leader:
                 if not call.done:
                     self._lead()
-        return [item.result or Committed(CommitKind.FAILED) for item in call.items]
+        return [item.result or _UNANSWERED for item in call.items]
+
+    def tend(self) -> None:
+        """Finish a commit whose rows could not be written; to be called now and then. Raises UnavailableError."""
+        with self._leader:
+            self._batch.tend()
 
     def close(self) -> None:
         """Let go of everything; nothing may be under way."""
@@ -102,6 +108,10 @@ class SegmentCommits:
                 _fail(items, UnavailableError(f"the commit failed: {os.strerror(error.errno or 0)}"))
             except sqlite3.Error as error:
                 _fail(items, UnavailableError(f"the index failed: {error}"))
+            except Exception:
+                # A defect of ours: those who wait must not take silence for success.
+                _fail(items, _UNANSWERED.error)
+                raise
             items = [item for item in items if item.result is None]
             if items and time.monotonic() > deadline:
                 _fail(items, UnavailableError("another process has this instance in flight; send it again"))
@@ -110,7 +120,7 @@ class SegmentCommits:
                 time.sleep(_PAUSE)
 
 
-def _fail(items: Sequence[Item], error: ImagerepoError) -> None:
+def _fail(items: Sequence[Item], error: ImagerepoError | None) -> None:
     for item in items:
         if item.result is None:
             item.result = Committed(CommitKind.FAILED, error=error)

@@ -3,6 +3,7 @@
     lock                held while anything runs on the folder
     segments/           bytes and journal: the truth
     files/START/        large instances
+    files/orphaned/     what no commit named when it was looked for; removed after a week
     index.sqlite        projection of the segments; may be deleted while nothing runs
     metadata.sqlite     DICOM JSON; may be deleted while nothing runs
     run/                state of the running processes
@@ -11,14 +12,18 @@ docs/format.md describes it for people.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+
+from sqlalchemy.exc import DatabaseError
 
 from imagerepo.adapters.index_sql import schema
 from imagerepo.adapters.index_sql.engine import INDEX, connect
@@ -27,11 +32,17 @@ from imagerepo.adapters.segments.intervals import SharedIntervals
 from imagerepo.adapters.segments.numbers import Numbers
 from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.replay import Replayed
-from imagerepo.errors import SettingsError
+from imagerepo.errors import SettingsError, UnavailableError
 from imagerepo.settings import Storage
+
+log = logging.getLogger(__name__)
 
 _LOCK = "lock"
 _RUN = "run"
+_SWEPT = ".swept"
+_ORPHANED = "orphaned"
+_KEPT_ORPHANS = 7 * 86_400  # seconds
+_NO_DATABASE = {"SQLITE_NOTADB", "SQLITE_CORRUPT"}
 _CHECKPOINT = 4 << 20  # bytes of the index's log after which it is folded in
 
 
@@ -110,9 +121,11 @@ def make_ready(data: Path, writers: Sequence[str]) -> tuple[Folder, Replayed]:
         path.mkdir(parents=True, exist_ok=True)
     for path in (data / spool.FOLDER, data):
         writer.sync_folder(path)
-    _drop_unreadable_index(data)
-    schema.upgrade(data / INDEX)
-    replayed = replay.replay(data)
+    try:
+        replayed = _bring_index_up(data)
+    except (sqlite3.DatabaseError, DatabaseError) as error:
+        _set_index_aside(data, error)
+        replayed = _bring_index_up(data)
     if not replayed.damaged:
         # What cannot be read is not in the index: its file would look unnamed.
         _sweep(data, start)
@@ -128,31 +141,42 @@ def recover_writer(folder: Folder, name: str) -> None:
         numbers.land()
 
 
-def checkpoint(data: Path) -> None:
-    """Fold the index's log into its file once it has grown, without making anyone wait."""
-    log = data / f"{INDEX}-wal"
-    if log.exists() and log.stat().st_size > _CHECKPOINT:
-        connection = connect(data / INDEX)
+def checkpoint(folder: Folder) -> None:
+    """Fold the index's log into its file once it has grown, making nobody wait for a flush.
+
+    The log begins anew only if nothing was added since it was folded in: hence the second, short pass under the lock.
+    """
+    try:
+        if (folder.data / f"{INDEX}-wal").stat().st_size < _CHECKPOINT:
+            return
+        connection = connect(folder.data / INDEX)
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.Error:
-            pass  # tried again in a moment
+            with Numbers(folder.state, 0) as numbers, numbers.locked():
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         finally:
             connection.close()
+    except (sqlite3.Error, OSError) as error:
+        log.warning("index.not_checkpointed", extra={"reason": str(error)})  # tried again in a moment
 
 
-def _drop_unreadable_index(data: Path) -> None:
-    """An index that is no database is made anew from the segments, which hold all that it held."""
-    path = data / INDEX
-    if not path.exists():
-        return
-    connection = sqlite3.connect(path)
-    try:
-        connection.execute("PRAGMA schema_version").fetchone()
-    except sqlite3.DatabaseError:
-        drop_index(data)
-    finally:
-        connection.close()
+def _bring_index_up(data: Path) -> Replayed:
+    schema.upgrade(data / INDEX)
+    return replay.replay(data)
+
+
+def _set_index_aside(data: Path, error: Exception) -> None:
+    """An index that is no database any more is made anew from the segments, which hold all that it held.
+
+    Raises:
+        UnavailableError: the disk failed, or it is locked; that says nothing about the index.
+    """
+    cause = error.orig if isinstance(error, DatabaseError) else error
+    if getattr(cause, "sqlite_errorname", "") not in _NO_DATABASE:
+        raise UnavailableError(f"the index cannot be read: {cause}") from error
+    log.error("index.set_aside", extra={"reason": str(cause)})
+    (data / INDEX).rename(data / f"{INDEX}.unreadable")
+    drop_index(data)
 
 
 def drop_index(data: Path) -> None:
@@ -162,23 +186,29 @@ def drop_index(data: Path) -> None:
 
 
 def _sweep(data: Path, start: str) -> None:
-    """Remove files of earlier starts that no commit names: what arrived when the server died."""
+    """Set aside files of earlier starts that no commit names: what arrived when the server died.
+
+    They are removed a week later, so that a fault found late can still be mended.
+    """
+    orphaned = data / spool.FOLDER / _ORPHANED
+    orphaned.mkdir(exist_ok=True)
+    for path in orphaned.iterdir():
+        if time.time() - path.stat().st_ctime > _KEPT_ORPHANS:
+            path.unlink()
     connection = connect(data / INDEX)
     try:
         for earlier in (data / spool.FOLDER).iterdir():
-            if earlier.name == start or (earlier / _SWEPT).exists():
+            if earlier.name in {start, _ORPHANED} or (earlier / _SWEPT).exists():
                 continue
             for path in earlier.glob("*.dcm"):
                 key = f"{spool.FOLDER}/{earlier.name}/{path.name}"
                 known = connection.execute("SELECT 1 FROM object WHERE store = ? AND key = ?", (writer.STORE, key))
                 if known.fetchone() is None:
-                    path.unlink()
+                    log.warning("file.orphaned", extra={"key": key})
+                    path.rename(orphaned / f"{earlier.name}-{path.name}")
             if any(earlier.iterdir()):
                 (earlier / _SWEPT).touch()
             else:
                 earlier.rmdir()
     finally:
         connection.close()
-
-
-_SWEPT = ".swept"

@@ -47,6 +47,7 @@ class StoreLine:
     study_uid: str
     series_uid: str
     instance_uid: str
+    sop_class_uid: str
     transfer_syntax: str
     version: int
     digest: bytes
@@ -158,6 +159,7 @@ def stores(fields: dict[str, Any], commit: int) -> Iterator[StoreLine]:
             study_uid=fields["study"],
             series_uid=fields["series"],
             instance_uid=fields["instance"],
+            sop_class_uid=fields["class"],
             transfer_syntax=fields["syntax"],
             version=fields["version"],
             digest=bytes.fromhex(fields["digest"]),

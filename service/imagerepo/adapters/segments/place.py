@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from imagerepo.errors import OutOfSpaceError
+
 _ASKED_EVERY = 0.1  # seconds
 
 
@@ -27,6 +29,10 @@ class Place:
     segment_size: int  # bytes
     reserve: int  # bytes of the disk that stay free
     _room: _Room = field(default_factory=_Room)
+
+    def no_room(self) -> OutOfSpaceError:
+        """What a sender is told when there is no room."""
+        return OutOfSpaceError(f"the disk of {self.data} is full (setting storage.reserve); free some space")
 
     def has_room(self) -> bool:
         """Whether more than the reserve is free; asks the disk at most ten times a second."""

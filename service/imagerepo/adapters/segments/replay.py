@@ -8,8 +8,8 @@ import heapq
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from imagerepo.adapters.index_sql.apply import Applier, Stored
@@ -23,6 +23,7 @@ from imagerepo.adapters.segments.projection import Position
 from imagerepo.adapters.segments.writer import FOLDER
 from imagerepo.dicom import part10
 from imagerepo.errors import DamagedError, RefusedError
+from imagerepo.model.instance import Attributes, Layout
 from imagerepo.model.uids import Uid
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Replayed:
 
     commits: int
     instances: int
-    damaged: int  # instances that commits name but whose bytes cannot be read
+    damaged: int  # instances that commits name but whose bytes cannot be read, and segments that are lost
     last_commit: int  # the highest number in index or segments
 
 
@@ -126,8 +127,23 @@ def counted(data: Path) -> Iterator[Commit]:
     """All commits of a data folder that count, in order of their numbers."""
     paths = segments(data)
     void = voided(paths)
-    streams = [commits(path, 0) for path in paths if has_header(path)]
-    return (one for one in heapq.merge(*streams, key=lambda commit: commit.number) if one.number not in void)
+    return (one for one in _merged(paths, {}) if one.number not in void)
+
+
+def _merged(paths: Sequence[Path], done: Mapping[str, int]) -> Iterator[Commit]:
+    """Commits beyond what is done, in order of their numbers. Of each writer one segment is open at a time."""
+    by_writer: dict[str, list[tuple[int, Path]]] = {}
+    for path in paths:
+        writer, number = segment_format.parse_segment_name(path.name)
+        by_writer.setdefault(writer, []).append((number, path))
+    streams = [_of_writer([path for _, path in sorted(of_writer)], done) for of_writer in by_writer.values()]
+    return heapq.merge(*streams, key=lambda commit: commit.number)
+
+
+def _of_writer(paths: Sequence[Path], done: Mapping[str, int]) -> Iterator[Commit]:
+    for path in paths:
+        if has_header(path):
+            yield from commits(path, done.get(path.name, 0))
 
 
 def replay(data: Path, only_writer: str | None = None) -> Replayed:
@@ -144,15 +160,27 @@ def replay(data: Path, only_writer: str | None = None) -> Replayed:
             for path in segments(data)
             if only_writer is None or segment_format.parse_segment_name(path.name)[0] == only_writer
         ]
+        lost = _lost(data, done) if only_writer is None else 0
         behind = [path for path in paths if path.stat().st_size > done.get(path.name, segment_format.SEGMENT_HEADER)]
         for path in behind:
             _flush(path)
         void = voided(_after(behind, paths))
-        streams = [commits(path, done.get(path.name, 0)) for path in behind if has_header(path)]
-        merged = heapq.merge(*streams, key=lambda commit: commit.number)
-        return _apply_all(connection, data, merged, void)
+        replayed = _apply_all(connection, data, _merged(behind, done), void)
+        return replace(replayed, damaged=replayed.damaged + lost)
     finally:
         connection.close()
+
+
+def _lost(data: Path, done: Mapping[str, int]) -> int:
+    """Segments that are shorter than what the index has of them, or gone: reported, since only a backup can help."""
+    lost = 0
+    for name, position in done.items():
+        path = data / FOLDER / name
+        size = path.stat().st_size if path.exists() else 0
+        if size < position:
+            log.error("segment.lost", extra={"segment": name, "bytes": size, "indexed_bytes": position})
+            lost += 1
+    return lost
 
 
 def _after(behind: Sequence[Path], paths: Sequence[Path]) -> list[Path]:
@@ -175,11 +203,11 @@ def _flush(path: Path) -> None:
 
 def has_header(path: Path) -> bool:
     """Whether a segment was begun wholly."""
-    # Power lost while the segment was begun: it never took a commit.
     with path.open("rb") as file:
         head = file.read(segment_format.SEGMENT_HEADER)
     if any(head) and len(head) == segment_format.SEGMENT_HEADER:
         return True
+    # Power lost while the segment was begun: it never took a commit.
     log.warning("segment.empty", extra={"segment": path.name})
     return False
 
@@ -207,41 +235,57 @@ def _apply(
 ) -> tuple[int, int]:
     """Rows for a batch; how many instances they hold, and how many could not be read."""
     stored: list[Stored] = []
-    named = 0
+    damaged = 0
     if not batch:
         return 0, 0
     with transaction(connection):
         for commit in batch:
             heads: dict[str, Link] = {}
             for line in commit.journal:
-                fields = lines.parse_line(line, commit.place)
-                heads[fields["institution"]] = Link(fields["seq"], lines.digest_of(line))
-                for one in lines.stores(fields, commit.number):
-                    named += 1
-                    found = list(_read_back(objects, one, commit))
-                    stored.extend(found)
-                    if not found:
-                        applier.keep(one.ranges)  # the sweep must not take its file for one that nobody named
+                said = lines.parse_line(line, commit.place)
+                heads[said["institution"]] = Link(said["seq"], lines.digest_of(line))
+                for one in lines.stores(said, commit.number):
+                    found = _read_back(objects, one, commit)
+                    stored.append(found or _unread(one, commit))
+                    damaged += found is None
             done = Position(commit.segment, commit.position, commit.number)
             projection.mark_applied(connection, done, commit.writer, heads)
         applier.apply(stored)
-    return len(stored), named - len(stored)
+    return len(stored), damaged
 
 
-def _read_back(objects: LocalObjects, line: StoreLine, commit: Commit) -> Iterator[Stored]:
-    """What ingest knew of an instance, from its bytes; nothing if they are damaged, which is reported."""
+def _read_back(objects: LocalObjects, line: StoreLine, commit: Commit) -> Stored | None:
+    """What ingest knew of an instance, from its bytes; None if they are damaged, which is reported.
+
+    Raises:
+        OSError: the disk did not answer; that says nothing about the bytes.
+    """
     try:
         # Every view is left before the map is closed, also when an error still holds it.
         with objects.mapped(line.ranges[0]) as view, view[line.data_set_offset :] as data_set:
             attributes, layout = part10.read_data_set(data_set, Uid(line.transfer_syntax), line.data_set_offset)
-    except (RefusedError, DamagedError, OSError, ValueError, BufferError) as error:
+    except (RefusedError, DamagedError, ValueError, BufferError) as error:
         # One damaged instance must not keep all others from being served.
         log.error(  # noqa: TRY400 - the place says more than the stack
             "replay.instance_damaged",
             extra={"place": commit.place, "instance": line.instance_uid, "reason": str(error)},
         )
-        return
-    yield Stored(
+        return None
+    return _stored(line, commit, attributes, layout)
+
+
+def _unread(line: StoreLine, commit: Commit) -> Stored:
+    """A damaged instance as its line names it: its version number stays taken, and whoever asks for it is told."""
+    unknown = {field.name: "" for field in fields(Attributes)}
+    unknown |= {"study_uid": line.study_uid, "series_uid": line.series_uid, "instance_uid": line.instance_uid}
+    numbers = dict.fromkeys(("rows", "columns", "bits_allocated", "number_of_frames"))
+    attributes = Attributes(**{**unknown, **numbers, "sop_class_uid": line.sop_class_uid})  # pyright: ignore[reportArgumentType] - by name
+    layout = Layout(line.data_set_offset, line.header_length, line.trailer_offset, None)
+    return _stored(line, commit, attributes, layout)
+
+
+def _stored(line: StoreLine, commit: Commit, attributes: Attributes, layout: Layout) -> Stored:
+    return Stored(
         institution=line.institution,
         attributes=attributes,
         layout=layout,

@@ -6,8 +6,9 @@ They lie in a folder of this start of the server; what no commit named by the ne
 import mmap
 import os
 import secrets
-from pathlib import Path
+from threading import Lock
 
+from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.writer import STORE, sync_folder, unavailable
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Range
@@ -18,15 +19,19 @@ FOLDER = "files"
 class SpoolFile:
     """One large instance (model.arrival.Spooled)."""
 
-    def __init__(self, data: Path, start: str) -> None:
-        """Create the file in the folder of this `start`. Raises UnavailableError."""
-        self._data = data
-        self._key = f"{FOLDER}/{start}/{secrets.token_hex(12)}.dcm"
+    def __init__(self, place: Place) -> None:
+        """Create the file in the folder of this start. Raises UnavailableError."""
+        self._place = place
+        self._data = place.data
+        self._key = f"{FOLDER}/{place.start}/{secrets.token_hex(12)}.dcm"
+        # A request that is cancelled discards the file while a thread may still write: the descriptor's number
+        # could be another file's by then.
+        self._lock = Lock()
         self.size = 0
         self._committed = False
         try:
             self._descriptor: int | None = os.open(
-                data / self._key, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640
+                self._data / self._key, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640
             )
         except OSError as error:
             raise unavailable(error, "create a file for a large instance") from error
@@ -38,18 +43,22 @@ class SpoolFile:
 
     def write(self, chunk: Buffer) -> None:
         """Append; blocks. Raises UnavailableError."""
+        if not self._place.has_room():
+            raise self._place.no_room()
         view = memoryview(chunk).cast("B")
         try:
-            while view:
-                written = os.pwrite(self._open(), view, self.size)
-                self.size += written
-                view = view[written:]
+            with self._lock:
+                while view:
+                    written = os.pwrite(self._open(), view, self.size)
+                    self.size += written
+                    view = view[written:]
         except OSError as error:
             raise unavailable(error, "write a large instance") from error
 
     def read(self, offset: int, length: int) -> bytes:
         """Read back; blocks."""
-        return os.pread(self._open(), length, offset)
+        with self._lock:
+            return os.pread(self._open(), length, offset)
 
     def map(self) -> mmap.mmap:
         """A read-only view of what was written; the caller closes it."""
@@ -77,9 +86,10 @@ class SpoolFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
 
     def _open(self) -> int:
         if self._descriptor is None:

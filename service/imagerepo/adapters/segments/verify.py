@@ -20,6 +20,7 @@ from imagerepo.adapters.segments.format import Kind, Record
 from imagerepo.adapters.segments.lines import START, CommitHead, Link
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.errors import DamagedError
+from imagerepo.model import checksum
 from imagerepo.model.instance import Range
 
 _PIECE = 4 << 20  # bytes
@@ -197,12 +198,13 @@ def _follow(report: Report, writer: str, found: _Found, wanted: frozenset[tuple[
 def _check_bytes(objects: LocalObjects, found: _Found) -> None:
     for line in found.journal:
         for stored in lines.stores(lines.parse_line(line, found.place), found.head.number):
-            hasher = blake3()
+            hasher, crc32 = blake3(), 0
             skip = stored.data_set_offset
             for piece in _pieces(objects, stored.ranges):
                 hasher.update(memoryview(piece)[min(skip, len(piece)) :])
                 skip -= min(skip, len(piece))
-            if hasher.digest() != stored.digest:
+                crc32 = checksum.crc32(piece, crc32)  # preamble and group 2 are not in the digest
+            if hasher.digest() != stored.digest or crc32 != stored.crc32:
                 raise DamagedError(f"{found.place}: the bytes of instance {stored.instance_uid} were changed")
 
 

@@ -74,6 +74,8 @@ class SegmentWriter:
             sync_folder(self._folder)
         except OSError as error:
             self.retire()
+            (self._folder / name).unlink(missing_ok=True)
+            self._number -= 1
             raise unavailable(error, "begin a segment") from error
         self._end = self._flushed = len(head)
         self.name = name
@@ -97,7 +99,9 @@ class SegmentWriter:
         try:
             os.fdatasync(descriptor)
         except OSError as error:
-            # What the kernel could not write it may have dropped: a second fdatasync would lie.
+            # What the kernel could not write it may have dropped: a second fdatasync would lie. Nor may a restart
+            # find in the page cache what was answered as failed.
+            self.abandon()
             self.retire()
             raise unavailable(error, "flush a segment") from error
         self._flushed = self._end
