@@ -8,10 +8,10 @@ import pytest
 
 from imagerepo.errors import ConflictError, NotFoundError
 from imagerepo.model.events import CommitKind, OnDifference
-from imagerepo.model.query import Level, Query
+from imagerepo.model.query import Equals, Key, Level, Query, Wildcard
 from imagerepo.model.scope import Scope
 from tests.harness.archive import Archive
-from tests.harness.dicom_file import ct, uid
+from tests.harness.dicom_file import DicomFile, ct, uid
 from tests.harness.requests import journal, spooled, store
 
 
@@ -204,3 +204,19 @@ def test_an_empty_commit_does_nothing(archive: Archive) -> None:
 def test_any_text_can_be_journaled_and_its_neighbours_are_stored(archive: Archive, text: str) -> None:
     results = archive.commits.commit([journal(query=text), store(ct(1))])
     assert kinds(results) == [CommitKind.JOURNALED, CommitKind.STORED]
+
+
+def test_a_correction_reaches_search_and_heals_the_study(archive: Archive) -> None:
+    def named(number: int, name: str) -> DicomFile:
+        patient = {0x00100010: ("PN", f"{name}^NAME"), 0x00100020: ("LO", name)}
+        return replace(ct(number, study=5), attributes=patient)
+
+    for number in (1, 2):
+        archive.commits.commit([store(named(number, "WRONG"))])
+    for number in (1, 2):
+        archive.commits.commit([store(named(number, "RIGHT"))])
+        (found,) = archive.index.search(Query("default", Level.STUDY, ((Key.PATIENT_ID, Equals("RIGHT")),), 10))
+        assert found.study.patient_name == "RIGHT^NAME"
+        assert found.study.patient_differs == (number == 1)
+    assert not archive.index.search(Query("default", Level.STUDY, ((Key.PATIENT_NAME, Wildcard("*WRONG*")),), 10))
+    assert archive.index.search(Query("default", Level.STUDY, ((Key.PATIENT_NAME, Wildcard("*IGHT*")),), 10))

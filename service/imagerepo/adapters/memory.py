@@ -167,7 +167,7 @@ def _in_study(instances: Iterable[_Instance], study_uid: str) -> list[_Instance]
 
 
 def _patient_differs(instances: Iterable[_Instance]) -> bool:
-    return len({patient_of(one) for instance in instances for _, one in instance.versions}) > 1
+    return len({patient_of(instance.current[1]) for instance in instances}) > 1
 
 
 class MemoryObjects:
@@ -348,7 +348,7 @@ def _fold(key: Key, text: str) -> str:
 
 
 def _study_row(members: Sequence[_Instance]) -> StudyRow:
-    one = members[0].versions[0][1]
+    one = members[0].current[1]
     return StudyRow(
         uid=one.study_uid,
         patient_id=one.patient_id,
@@ -371,7 +371,7 @@ def _study_row(members: Sequence[_Instance]) -> StudyRow:
 
 
 def _series_row(members: Sequence[_Instance]) -> SeriesRow:
-    one = members[0].versions[0][1]
+    one = members[0].current[1]
     return SeriesRow(
         uid=one.series_uid,
         modality=one.modality,

@@ -7,10 +7,10 @@ is the hot path.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from imagerepo.adapters.index_sql.rows import fold, fold_name, microseconds, patient_of
+from imagerepo.adapters.index_sql.rows import fold, fold_name, microseconds, patient_key, patient_of
 from imagerepo.model.instance import Attributes, Layout, Range
 from imagerepo.model.tier import Tier
 
@@ -87,6 +87,8 @@ class Applier:
                 sums.instances += 1
                 self._connection.execute(_COUNT_IN_STUDY, (study,))
                 self._connection.execute(_COUNT_IN_SERIES, (series,))
+            elif stored.number > 1:
+                disagrees = self._correct(study, series, instance, stored)
             self._version(instance, stored)
             sums.size += stored.size
             differs.append(disagrees)
@@ -165,6 +167,7 @@ class Applier:
             attributes.columns,
             attributes.bits_allocated,
             attributes.number_of_frames,
+            patient_key(attributes),
             stored.number,
         )
         added = self._connection.execute(_ADD_INSTANCE, (*place, attributes.instance_uid, *values))
@@ -200,6 +203,27 @@ class Applier:
             self._forget_text(rival.study)
             execute("DELETE FROM study WHERE id = ?", (rival.study,))
             sums.studies -= 1
+
+    def _correct(self, study: int, series: int, instance: int, stored: Stored) -> bool:
+        """A new version of an instance corrects what it gave its study and series; whether patients disagree now."""
+        execute = self._connection.execute
+        (first,) = execute(
+            "SELECT commit_number FROM version WHERE instance_id = ? AND number = 1", (instance,)
+        ).fetchone()
+        source, modalities = execute("SELECT source_commit, modalities FROM study WHERE id = ?", (study,)).fetchone()
+        corrected = replace(stored, commit=first)
+        if source == first:
+            self._forget_text(study)
+            execute(_CHANGE_STUDY, (*_study_values(corrected), study))
+            self._index_text(study, stored.attributes)
+        (source,) = execute("SELECT source_commit FROM series WHERE id = ?", (series,)).fetchone()
+        if source == first:
+            execute(_CHANGE_SERIES, (*_series_values(corrected), series))
+        (differs,) = execute(
+            "SELECT min(patient_key) <> max(patient_key) FROM instance WHERE study_id = ?", (study,)
+        ).fetchone()
+        execute(_MARK_STUDY, (modalities, differs, study))
+        return bool(differs)
 
     def _version(self, instance: int, stored: Stored) -> None:
         layout, pixel = stored.layout, stored.layout.pixel
@@ -287,7 +311,9 @@ _SERIES_FIELDS = (
     "modality, series_number, series_description, series_description_key, body_part, performed_step_date, "
     "performed_step_time, source_commit"
 )
-_INSTANCE_FIELDS = 'sop_class_uid, instance_number, "rows", columns, bits_allocated, number_of_frames, current'
+_INSTANCE_FIELDS = (
+    'sop_class_uid, instance_number, "rows", columns, bits_allocated, number_of_frames, patient_key, current'
+)
 _VERSION_FIELDS = (
     "instance_id, number, transfer_syntax, digest, crc32, size, received_at, commit_number, data_set_offset, "
     "header_length, trailer_offset, pixel_offset, pixel_length, frame_length, frames"

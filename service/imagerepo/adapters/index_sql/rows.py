@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from blake3 import blake3
+
 from imagerepo.model.instance import Attributes, Copy, Layout, PixelLayout, Range, Version
 from imagerepo.model.query import InstanceRow, SeriesRow, StudyRow
 from imagerepo.model.tier import Tier
@@ -36,6 +38,13 @@ def patient_of(attributes: Attributes) -> tuple[str, ...]:
         fold_name(attributes.patient_name),
         attributes.patient_birth_date,
         attributes.patient_sex,
+    )
+
+
+def patient_key(attributes: Attributes) -> int:
+    """What an instance says of the patient, hashed to 63 bits: equal for instances that agree."""
+    return (
+        int.from_bytes(blake3("\0".join(patient_of(attributes)).encode("utf-8", "replace")).digest(8), "little") >> 1
     )
 
 

@@ -91,6 +91,7 @@ instance = Table(
     _to("series"),
     *_text("uid", "sop_class_uid", "instance_number"),
     *_optional("rows", "columns", "bits_allocated", "number_of_frames"),
+    *_number("patient_key"),  # what it says of the patient, hashed
     *_number("current"),  # number of the current version
     UniqueConstraint("institution_id", "uid"),
     Index("instance_by_series", "study_id", "series_id"),  # serves a study in order of its series too
