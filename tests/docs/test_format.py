@@ -86,6 +86,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Action.READ: (("study", "1.2"),),
         Action.READ_COUNT: (("study", "1.2"), ("count", 3)),
         Action.QUERY: (("query", "PatientName=*"),),
+        Action.DELETE: (("study", "9.9"), ("series", "9.9.1"), ("instance", "9.9.1.1"), ("reason", "consent")),
     }
     commits.commit([JournalRequest(CALLER, action, datetime.now(UTC), one) for action, one in entries.items()])
     commits.close()

@@ -74,7 +74,14 @@ DELIMITERS: Final = (ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER)
 """Found at the top level they are out of place."""
 PIXEL_TAGS: Final = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
 
-_LARGEST_TEXT: Final = 4096  # bytes of a value that are indexed; the standard's longest are 64 characters
+LARGEST_TEXT: Final = 4096
+"""Bytes of a value that are indexed; the standard's longest are 64 characters. A value is cut before it is copied:
+in implicit VR any may claim gigabytes."""
+LARGEST_TOKEN: Final = 256
+"""Likewise of UIDs and character sets."""
+LARGEST_CODE: Final = 64
+"""Likewise of numbers and codes, whose meaning lies in their first value."""
+
 _INTEGER: Final = re.compile(rb"[ \0]*([+-]?[0-9]{1,10})(?:\.0*)?[ \0]*\Z")
 _INDEXED: Final = frozenset(
     {*UID_FIELDS, *TEXT_FIELDS, *NUMBER_FIELDS, SPECIFIC_CHARACTER_SET, SAMPLES_PER_PIXEL}
@@ -109,7 +116,7 @@ _DECODERS: Final[dict[Kind, Callable[[bytes, Charset], str]]] = {
 
 def read_text(value: bytes, kind: Kind, charset: Charset) -> str:
     """A value as the index keeps it: decoded, its values without padding, joined by a backslash."""
-    text = _strip(_DECODERS[kind](value[:_LARGEST_TEXT], charset))
+    text = _strip(_DECODERS[kind](value[:LARGEST_TEXT], charset))
     if kind is Kind.NAME and "=" in text:
         # Empty component groups at the end say nothing (PS3.5 6.2.1).
         return "\\".join(name.rstrip("= ") for name in text.split("\\"))

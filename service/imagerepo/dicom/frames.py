@@ -19,6 +19,7 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -32,21 +33,15 @@ _COUNT: Final = struct.Struct("<I")
 _ENTRY: Final = struct.Struct("<QQ")
 
 
-def pack(counts: list[int], ranges: "array[int]", *, assigned: bool) -> bytes:
+def pack(counts: "array[int]", ranges: "array[int]", *, assigned: bool) -> bytes:
     """The packed table.
 
     Args:
-        counts: fragments of each frame.
+        counts: u32, fragments of each frame.
         ranges: u64 pairs, offset from the first item tag and length, of all fragments in order.
         assigned: whether the counts are known to be those of frames.
     """
-    return b"".join(
-        (
-            _HEAD.pack(_FORMAT, assigned, len(counts)),
-            _little(array("I", counts)).tobytes(),
-            _little(ranges).tobytes(),
-        )
-    )
+    return b"".join((_HEAD.pack(_FORMAT, assigned, len(counts)), _little(counts), _little(ranges)))
 
 
 def _little(numbers: "array[int]") -> "array[int]":
@@ -75,9 +70,9 @@ def _head(table: bytes) -> tuple[bool, int]:
 def group(
     fragments: Fragments,
     number_of_frames: int,
-    basic_offsets: list[int],
-    extended_offsets: list[int],
-    extended_lengths: list[int],
+    basic_offsets: Sequence[int],
+    extended_offsets: Sequence[int],
+    extended_lengths: Sequence[int],
 ) -> bytes:
     """Assign fragments to frames, and pack the result.
 
@@ -96,39 +91,39 @@ def group(
     count = len(table) // 2
     origin = fragments.offset_table[0] - 8  # the Basic Offset Table's item tag
     first = fragments.offset_table[0] + fragments.offset_table[1]  # what offset tables count from
-    starts = array("Q", table[0::2])
-    ranges: array[int] = array("Q", bytes(16 * count))
+    starts = table[0::2]
+    ranges = table[:]
     ranges[0::2] = array("Q", (start + 8 - origin for start in starts))
-    ranges[1::2] = table[1::2]
+    one_each = array("I", [1]) * count
     if number_of_frames == 1:
-        return pack([count], ranges, assigned=True)
+        return pack(array("I", [count]), ranges, assigned=True)
     if len(extended_offsets) == number_of_frames == count == len(extended_lengths) and all(
         first + offset == start for offset, start in zip(extended_offsets, starts, strict=True)
     ):
         # The lengths leave out the padding of each frame's one fragment.
-        lengths = array("Q", map(min, extended_lengths, ranges[1::2]))
-        ranges[1::2] = lengths
-        return pack([1] * count, ranges, assigned=True)
-    counts = _counts(starts, [first + offset for offset in basic_offsets])
+        ranges[1::2] = array("Q", map(min, extended_lengths, ranges[1::2]))
+        return pack(one_each, ranges, assigned=True)
+    counts = _counts(starts, basic_offsets, first)
     if len(counts) == number_of_frames:
         return pack(counts, ranges, assigned=True)
     if count == number_of_frames:
-        return pack([1] * count, ranges, assigned=True)
-    return pack([count], ranges, assigned=False)
+        return pack(one_each, ranges, assigned=True)
+    return pack(array("I", [count]), ranges, assigned=False)
 
 
-def _counts(starts: "array[int]", frame_starts: list[int]) -> list[int]:
+def _counts(starts: "array[int]", offsets: Sequence[int], first: int) -> "array[int]":
     """Fragments of each frame, from where frames start; nothing if these are not fragments' starts."""
-    if not frame_starts or not starts or frame_starts[0] != starts[0]:
-        return []
-    indices: list[int] = []
-    for start in frame_starts:
+    if not offsets or not starts or first + offsets[0] != starts[0]:
+        return array("I")
+    indices = array("I")
+    for offset in offsets:
+        start = first + offset
         index = bisect_left(starts, start)
         if index == len(starts) or starts[index] != start or (indices and index <= indices[-1]):
-            return []
+            return array("I")
         indices.append(index)
     indices.append(len(starts))
-    return [after - index for index, after in pairwise(indices)]
+    return array("I", (after - index for index, after in pairwise(indices)))
 
 
 def frame_ranges(layout: Layout, number_of_frames: int, frame: int) -> list[tuple[int, int]]:

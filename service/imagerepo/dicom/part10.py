@@ -1,14 +1,17 @@
 """Read and make Part 10 files: what an instance is, and where its bytes lie.
 
 Nothing large is copied: values are jumped over, so that an instance of gigabytes is read from a map
-of its file in the time its headers take.
+of its file in the time its headers take. What is kept of a value is cut from it, and an offset table is read
+if it has an entry a frame: what is allocated never follows from the length that one element claims.
 
 Source: PS3.10 section 7.1 (File Meta Information), PS3.5 section 7 (The Data Set).
 """
 
 import struct
+import sys
+from array import array
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from imagerepo.dicom import attributes as fields
 from imagerepo.dicom import frames
@@ -22,8 +25,8 @@ from imagerepo.dicom.encoding import (
     MalformedError,
     encoding_of,
 )
-from imagerepo.dicom.inflate import inflate_header
-from imagerepo.dicom.walk import Found, walk
+from imagerepo.dicom.inflate import Inflated, inflated
+from imagerepo.dicom.walk import walk
 from imagerepo.errors import BadDicomError
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Attributes, Layout, PixelLayout
@@ -159,14 +162,18 @@ def read_data_set(data_set: Buffer, transfer_syntax: Uid, data_set_offset: int) 
     """
     if transfer_syntax in DEFLATED_SYNTAXES:
         size = data_set_offset + memoryview(data_set).nbytes
-        inflated = inflate_header(data_set)
-        with memoryview(inflated.header + inflated.trailer) as view:
+        # No name is given to what was inflated: an error's traceback would hold it for as long as the error lives.
+        with inflated(data_set, _whole) as view:
             values = _Values(view, encoding_of(transfer_syntax), 0)
             return values.attributes(), Layout(data_set_offset, size, size, None)
     with memoryview(data_set) as view:
         values = _Values(view, encoding_of(transfer_syntax), data_set_offset)
         attributes = values.attributes()
         return attributes, values.layout(attributes)
+
+
+def _whole(parts: Inflated) -> memoryview:
+    return memoryview(parts.header + parts.trailer)
 
 
 class _Values:
@@ -184,45 +191,35 @@ class _Values:
             if tag in self._found:
                 raise MalformedError(tag, base + self._found[tag].at, "item or delimiter outside of a sequence")
 
-    def _value(self, found: Found) -> bytes:
-        return bytes(self._view[found.value : found.end])
+    def _start(self, tag: int, limit: int) -> bytes | None:
+        """The first bytes of a value, at most `limit`; None if the element is absent."""
+        found = self._found.get(tag)
+        return None if found is None else bytes(self._view[found.value : min(found.end, found.value + limit)])
 
     def attributes(self) -> Attributes:
-        found, view = self._found, self._view
         values: dict[str, Any] = {}
         for tag, (field, name) in fields.UID_FIELDS.items():
-            element = found.get(tag)
-            uid = (
-                "" if element is None else str(view[element.value : min(element.end, element.value + 256)], "latin_1")
-            )
+            uid = (self._start(tag, fields.LARGEST_TOKEN) or b"").decode("latin_1")
             uid = uid.rstrip("\0 ").lstrip(" ")
             if not is_uid(uid):
                 raise BadDicomError(f"{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is {_shown(uid)}")
             values[field] = uid
-        element = found.get(fields.SPECIFIC_CHARACTER_SET)
-        charset = (
-            DEFAULT
-            if element is None
-            else charset_of(bytes(view[element.value : min(element.end, element.value + 256)]))
-        )
+        terms = self._start(fields.SPECIFIC_CHARACTER_SET, fields.LARGEST_TOKEN)
+        charset = DEFAULT if terms is None else charset_of(terms)
         for tag, (field, kind) in fields.TEXT_FIELDS.items():
-            element = found.get(tag)
-            values[field] = (
-                "" if element is None else fields.read_text(bytes(view[element.value : element.end]), kind, charset)
-            )
+            value = self._start(tag, fields.LARGEST_TEXT)
+            values[field] = "" if value is None else fields.read_text(value, kind, charset)
         for tag, field in fields.NUMBER_FIELDS.items():
             values[field] = self._number(tag)
         return Attributes(**values)
 
     def _number(self, tag: int) -> int | None:
-        element = self._found.get(tag)
-        if element is None:
+        value = self._start(tag, fields.LARGEST_CODE)
+        if value is None:
             return None
+        element = self._found[tag]
         vr = element.vr if element.vr not in (b"", b"UN") else (b"IS" if tag == 0x00280008 else b"US")
-        little = self._encoding.little
-        return fields.read_number(
-            bytes(self._view[element.value : min(element.end, element.value + 64)]), vr, little=little
-        )
+        return fields.read_number(value, vr, little=self._encoding.little)
 
     def layout(self, attributes: Attributes) -> Layout:
         base, size = self._base, self._base + len(self._view)
@@ -238,13 +235,15 @@ class _Values:
             packed = b""
         else:
             frame_length = 0
-            start, table_length = element.fragments.offset_table
+            number = max(attributes.number_of_frames or 1, 1)
+            # An offset table has an entry a frame, and a frame has a fragment: any other is of no use.
+            entries = number if 1 < number <= len(element.fragments.table) // 2 else 0
             packed = frames.group(
                 element.fragments,
-                max(attributes.number_of_frames or 1, 1),
-                self._integers(start, table_length, "I"),
-                self._integers_of(fields.EXTENDED_OFFSETS),
-                self._integers_of(fields.EXTENDED_LENGTHS),
+                number,
+                self._integers(*element.fragments.offset_table, "I", entries),
+                self._integers_of(fields.EXTENDED_OFFSETS, entries),
+                self._integers_of(fields.EXTENDED_LENGTHS, entries),
             )
         pixel = PixelLayout(base + element.value, length, frame_length, packed)
         return Layout(base, base + element.at, base + element.end, pixel)
@@ -253,8 +252,8 @@ class _Values:
         rows, columns = attributes.rows or 0, attributes.columns or 0
         samples = self._number(fields.SAMPLES_PER_PIXEL) or 1
         bits = rows * columns * samples * (attributes.bits_allocated or 0)
-        photometric = self._found.get(fields.PHOTOMETRIC_INTERPRETATION)
-        if photometric is not None and self._value(photometric).strip(b" \0") == b"YBR_FULL_422":
+        photometric = self._start(fields.PHOTOMETRIC_INTERPRETATION, fields.LARGEST_CODE)
+        if photometric is not None and photometric.strip(b" \0") == b"YBR_FULL_422":
             bits = bits * 2 // 3  # PS3.3 C.7.6.3.1.2: two chrominance values for each two pixels
         if pixel_tag == fields.FLOAT_PIXEL_DATA:
             bits = rows * columns * 32
@@ -266,11 +265,18 @@ class _Values:
         frame_length = (bits + 7) // 8 if whole else 0
         return frame_length if frame_length * number <= length else 0
 
-    def _integers_of(self, tag: int) -> list[int]:
+    def _integers_of(self, tag: int, entries: int) -> "array[int]":
         element = self._found.get(tag)
-        return [] if element is None else self._integers(element.value, element.end - element.value, "Q")
+        if element is None:
+            return array("Q")
+        return self._integers(element.value, element.end - element.value, "Q", entries)
 
-    def _integers(self, start: int, length: int, kind: str) -> list[int]:
-        size = struct.calcsize(f"<{kind}")
-        order = "<" if self._encoding.little else ">"
-        return list(struct.unpack_from(f"{order}{length // size}{kind}", self._view, start))
+    def _integers(self, start: int, length: int, kind: Literal["I", "Q"], entries: int) -> "array[int]":
+        """A table's integers; none of one that has not the number of entries that is of use."""
+        integers: array[int] = array(kind)
+        if entries == 0 or length // integers.itemsize != entries:
+            return integers
+        integers.frombytes(self._view[start : start + entries * integers.itemsize])
+        if self._encoding.little != (sys.byteorder == "little"):
+            integers.byteswap()
+        return integers

@@ -44,6 +44,17 @@ class _Rival:
     series: int
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A tombstone: all of this that earlier commits stored is gone."""
+
+    institution: str
+    commit: int
+    study_uid: str
+    series_uid: str | None
+    instance_uid: str | None
+
+
 @dataclass(slots=True)
 class _Added:
     """What a batch adds to an institution's holdings."""
@@ -93,8 +104,20 @@ class Applier:
             sums.size += stored.size
             differs.append(disagrees)
         for institution, sums in added.items():
-            self._connection.execute(_ADD_HOLDING, (institution, sums.studies, sums.series, sums.instances, sums.size))
+            self._hold(institution, sums)
         return differs
+
+    def delete(self, deleted: Deleted) -> None:
+        """Remove the rows of what a tombstone names; bytes are the compaction's."""
+        institution = self._institution(deleted.institution)
+        sums = _Added()
+        scope = (deleted.study_uid, deleted.series_uid, deleted.series_uid, deleted.instance_uid, deleted.instance_uid)
+        for row in self._connection.execute(_FIND_DELETED, (institution, *scope, deleted.commit)).fetchall():
+            self._drop(_Rival(*row), sums)
+        self._hold(institution, sums)
+
+    def _hold(self, institution: int, sums: _Added) -> None:
+        self._connection.execute(_ADD_HOLDING, (institution, sums.studies, sums.series, sums.instances, sums.size))
 
     def _institution(self, name: str) -> int:
         key = self._institutions.get(name)
@@ -358,6 +381,12 @@ _FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND 
 _FIND_RIVAL = (
     "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM instance i "
     "JOIN version v ON v.instance_id = i.id WHERE i.institution_id = ? AND i.uid = ? AND v.number = ?"
+)
+_FIND_DELETED = (
+    "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM study t "
+    "JOIN series s ON s.study_id = t.id JOIN instance i ON i.study_id = t.id AND i.series_id = s.id "
+    "JOIN version v ON v.instance_id = i.id WHERE t.institution_id = ? AND t.uid = ? "
+    "AND (? IS NULL OR s.uid = ?) AND (? IS NULL OR i.uid = ?) AND v.commit_number < ?"
 )
 _ANY_VERSION = "SELECT 1 FROM version WHERE instance_id = ? LIMIT 1"
 _EMPTY_STUDY = "SELECT 1 FROM study WHERE id = ? AND instance_count = 0"

@@ -60,6 +60,17 @@ class StoreLine:
     ranges: tuple[Range, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteLine:
+    """What a line of action `delete`, a tombstone, says: all of this that earlier commits stored is gone."""
+
+    institution: str
+    commit: int
+    study_uid: str
+    series_uid: str | None  # None: the whole study
+    instance_uid: str | None  # None: the whole series
+
+
 def store_line(request: StoreRequest, version: int, where: Sequence[Range], commit: int, link: Link) -> bytes:
     """The line that names an instance's version and where its bytes lie."""
     attributes, layout = request.attributes, request.layout
@@ -171,3 +182,9 @@ def stores(fields: dict[str, Any], commit: int) -> Iterator[StoreLine]:
             trailer_offset=trailer_offset,
             ranges=tuple(Range(*one) for one in fields["ranges"]),
         )
+
+
+def deletes(fields: dict[str, Any], commit: int) -> Iterator[DeleteLine]:
+    """The tombstone that a line is, if it is one."""
+    if fields["action"] == Action.DELETE:
+        yield DeleteLine(fields["institution"], commit, fields["study"], fields.get("series"), fields.get("instance"))

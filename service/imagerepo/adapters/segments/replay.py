@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from imagerepo.adapters.index_sql.apply import Applier, Stored
+from imagerepo.adapters.index_sql.apply import Applier, Deleted, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments import lines, projection
@@ -235,7 +235,7 @@ def _apply(
 ) -> tuple[int, int]:
     """Rows for a batch; how many instances they hold, and how many could not be read."""
     stored: list[Stored] = []
-    damaged = 0
+    damaged = applied = 0
     if not batch:
         return 0, 0
     with transaction(connection):
@@ -248,9 +248,15 @@ def _apply(
                     found = _read_back(objects, one, commit)
                     stored.append(found or _unread(one, commit))
                     damaged += found is None
+                for one in lines.deletes(said, commit.number):
+                    applier.apply(stored[applied:])
+                    applied = len(stored)
+                    applier.delete(
+                        Deleted(one.institution, one.commit, one.study_uid, one.series_uid, one.instance_uid)
+                    )
             done = Position(commit.segment, commit.position, commit.number)
             projection.mark_applied(connection, done, commit.writer, heads)
-        applier.apply(stored)
+        applier.apply(stored[applied:])
     return len(stored), damaged
 
 
