@@ -44,8 +44,8 @@ _MEMO: Final[dict[Charset, dict[bytes, str]]] = {}
 _MEMO_LENGTH: Final = 128  # bytes of a value up to which its member is remembered
 _MEMO_SEQUENCE: Final = 2048  # bytes of a sequence, likewise
 _BY_REFERENCE: Final = '"BulkDataURI"'  # what depends on where the instance is
-_MEMO_ENTRIES: Final = 16384
-_MEMO_CHARSETS: Final = 8
+_MEMO_ENTRIES: Final = 4096  # then it begins anew, so that hostile data sets cannot fill memory
+_MEMO_CHARSETS: Final = 4
 _VR_NAMES: Final = {vr: vr.decode("ascii") for vr in SHORT_VRS | LONG_VRS}
 
 
@@ -90,7 +90,7 @@ def _memo(charset: Charset, *, explicit: bool, little: bool) -> dict[bytes, str]
     if not (explicit and little):
         return {}
     known = _MEMO.get(charset)
-    if known is None or len(known) > _MEMO_ENTRIES:
+    if known is None or len(known) >= _MEMO_ENTRIES:
         if len(_MEMO) > _MEMO_CHARSETS:
             _MEMO.clear()
         known = _MEMO[charset] = {}
@@ -166,7 +166,7 @@ class _Encoder:
                     continue
                 members[tag] = member = self._nested(at, tag, vr, Header(written, value, length, inside), end, scope)
                 pos = self._pos
-                if whole and pos == value + length and _BY_REFERENCE not in member:
+                if whole and pos == value + length and _BY_REFERENCE not in member and len(memo) < _MEMO_ENTRIES:
                     memo[whole] = member
                 if pos > end:  # the header of pixel data without them
                     return members
@@ -198,7 +198,13 @@ class _Encoder:
                 scope.signed = 1 in content[:2]
             elif tag == _WAVEFORM_BITS:
                 scope.wave_bits = int.from_bytes(content[:2], "little" if little else "big")
-            elif explicit and length <= _MEMO_LENGTH and written in short_vrs and written != b"UN":
+            elif (
+                explicit
+                and length <= _MEMO_LENGTH
+                and len(memo) < _MEMO_ENTRIES
+                and written in short_vrs
+                and written != b"UN"
+            ):
                 memo[bytes(view[at:pos])] = member
         if delimited:
             raise MalformedError(ITEM, pos, "undefined length never closed by a delimiter")
