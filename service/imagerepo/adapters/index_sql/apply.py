@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from imagerepo.adapters.index_sql import statements as sql
 from imagerepo.adapters.index_sql.rows import fold, fold_name, microseconds, patient_key, patient_of
 from imagerepo.model.instance import Attributes, Layout, Range
 from imagerepo.model.tier import Tier
@@ -96,8 +97,8 @@ class Applier:
             instance, is_new = self._instance((institution, study, series), stored)
             if is_new:
                 sums.instances += 1
-                self._connection.execute(_COUNT_IN_STUDY, (study,))
-                self._connection.execute(_COUNT_IN_SERIES, (series,))
+                self._connection.execute(sql.COUNT_IN_STUDY, (study,))
+                self._connection.execute(sql.COUNT_IN_SERIES, (series,))
             elif stored.number > 1:
                 disagrees = self._correct(study, series, instance, stored)
             self._version(instance, stored)
@@ -112,27 +113,29 @@ class Applier:
         institution = self._institution(deleted.institution)
         sums = _Added()
         scope = (deleted.study_uid, deleted.series_uid, deleted.series_uid, deleted.instance_uid, deleted.instance_uid)
-        for row in self._connection.execute(_FIND_DELETED, (institution, *scope, deleted.commit)).fetchall():
+        for row in self._connection.execute(sql.FIND_DELETED, (institution, *scope, deleted.commit)).fetchall():
             self._drop(_Rival(*row), sums)
         self._hold(institution, sums)
 
     def _hold(self, institution: int, sums: _Added) -> None:
-        self._connection.execute(_ADD_HOLDING, (institution, sums.studies, sums.series, sums.instances, sums.size))
+        self._connection.execute(sql.ADD_HOLDING, (institution, sums.studies, sums.series, sums.instances, sums.size))
 
     def _institution(self, name: str) -> int:
         key = self._institutions.get(name)
         if key is None:
-            self._connection.execute(_ADD_INSTITUTION, (name,))
-            (key,) = self._connection.execute(_FIND_INSTITUTION, (name,)).fetchone()
+            self._connection.execute(sql.ADD_INSTITUTION, (name,))
+            (key,) = self._connection.execute(sql.FIND_INSTITUTION, (name,)).fetchone()
             self._institutions[name] = key
         return key
 
     def _study(self, institution: int, stored: Stored, sums: _Added) -> tuple[int, bool]:
-        found = self._connection.execute(_FIND_STUDY, (institution, stored.attributes.study_uid)).fetchone()
+        found = self._connection.execute(sql.FIND_STUDY, (institution, stored.attributes.study_uid)).fetchone()
         if found is None:
             sums.studies += 1
             values = _study_values(stored)
-            key = _inserted(self._connection.execute(_ADD_STUDY, (institution, stored.attributes.study_uid, *values)))
+            key = _inserted(
+                self._connection.execute(sql.ADD_STUDY, (institution, stored.attributes.study_uid, *values))
+            )
             self._index_text(key, stored.attributes)
             return key, False
         key, source, modalities, was, *patient = found
@@ -141,16 +144,16 @@ class Applier:
         known: list[str] = modalities.split("\\") if modalities else []
         if stored.commit < source:
             self._forget_text(key)
-            self._connection.execute(_CHANGE_STUDY, (*_study_values(stored), key))
+            self._connection.execute(sql.CHANGE_STUDY, (*_study_values(stored), key))
             self._index_text(key, stored.attributes)
         if (modality and modality not in known) or differs != bool(was) or stored.commit < source:
             joined = "\\".join(sorted({*known, modality} - {""}))
-            self._connection.execute(_MARK_STUDY, (joined, differs, key))
+            self._connection.execute(sql.MARK_STUDY, (joined, differs, key))
         return key, differs
 
     def _index_text(self, key: int, attributes: Attributes) -> None:
         self._connection.execute(
-            _ADD_TEXT,
+            sql.ADD_TEXT,
             (
                 key,
                 fold_name(attributes.patient_name),
@@ -162,23 +165,23 @@ class Applier:
         )
 
     def _forget_text(self, key: int) -> None:
-        old = self._connection.execute(_TEXT_OF_STUDY, (key,)).fetchone()
+        old = self._connection.execute(sql.TEXT_OF_STUDY, (key,)).fetchone()
         name, patient_id, description, accession, referring = old
-        self._connection.execute(_DROP_TEXT, (key, name, fold(patient_id), description, fold(accession), referring))
+        self._connection.execute(sql.DROP_TEXT, (key, name, fold(patient_id), description, fold(accession), referring))
 
     def _series(self, institution: int, study: int, stored: Stored, sums: _Added) -> int:
-        found = self._connection.execute(_FIND_SERIES, (study, stored.attributes.series_uid)).fetchone()
+        found = self._connection.execute(sql.FIND_SERIES, (study, stored.attributes.series_uid)).fetchone()
         if found is None:
             sums.series += 1
-            self._connection.execute(_COUNT_SERIES, (study,))
+            self._connection.execute(sql.COUNT_SERIES, (study,))
             return _inserted(
                 self._connection.execute(
-                    _ADD_SERIES, (institution, study, stored.attributes.series_uid, *_series_values(stored))
+                    sql.ADD_SERIES, (institution, study, stored.attributes.series_uid, *_series_values(stored))
                 )
             )
         key, source = found
         if stored.commit < source:
-            self._connection.execute(_CHANGE_SERIES, (*_series_values(stored), key))
+            self._connection.execute(sql.CHANGE_SERIES, (*_series_values(stored), key))
         return key
 
     def _instance(self, place: tuple[int, int, int], stored: Stored) -> tuple[int, bool]:
@@ -193,17 +196,17 @@ class Applier:
             patient_key(attributes),
             stored.number,
         )
-        added = self._connection.execute(_ADD_INSTANCE, (*place, attributes.instance_uid, *values))
+        added = self._connection.execute(sql.ADD_INSTANCE, (*place, attributes.instance_uid, *values))
         if added.rowcount == 1:
             return _inserted(added), True
-        key, current = self._connection.execute(_FIND_INSTANCE, (place[0], attributes.instance_uid)).fetchone()
+        key, current = self._connection.execute(sql.FIND_INSTANCE, (place[0], attributes.instance_uid)).fetchone()
         if stored.number >= current:
-            self._connection.execute(_CHANGE_INSTANCE, (*values, key))
+            self._connection.execute(sql.CHANGE_INSTANCE, (*values, key))
         return key, False
 
     def _rival(self, institution: int, stored: Stored) -> "_Rival | None":
         """What another commit stored under the same version number."""
-        found = self._connection.execute(_FIND_RIVAL, (institution, stored.attributes.instance_uid, stored.number))
+        found = self._connection.execute(sql.FIND_RIVAL, (institution, stored.attributes.instance_uid, stored.number))
         row = found.fetchone()
         return None if row is None else _Rival(*row)
 
@@ -213,7 +216,7 @@ class Applier:
         for table in ("range", "copy", "version"):
             execute(f'DELETE FROM "{table}" WHERE instance_id = ? AND number = ?', (rival.instance, rival.number))
         sums.size -= rival.size
-        if execute(_ANY_VERSION, (rival.instance,)).fetchone() is not None:
+        if execute(sql.ANY_VERSION, (rival.instance,)).fetchone() is not None:
             return
         execute("DELETE FROM instance WHERE id = ?", (rival.instance,))
         sums.instances -= 1
@@ -222,7 +225,7 @@ class Applier:
         if execute("DELETE FROM series WHERE id = ? AND instance_count = 0", (rival.series,)).rowcount:
             sums.series -= 1
             execute("UPDATE study SET series_count = series_count - 1 WHERE id = ?", (rival.study,))
-        if execute(_EMPTY_STUDY, (rival.study,)).fetchone() is not None:
+        if execute(sql.EMPTY_STUDY, (rival.study,)).fetchone() is not None:
             self._forget_text(rival.study)
             execute("DELETE FROM study WHERE id = ?", (rival.study,))
             sums.studies -= 1
@@ -237,15 +240,15 @@ class Applier:
         corrected = replace(stored, commit=first)
         if source == first:
             self._forget_text(study)
-            execute(_CHANGE_STUDY, (*_study_values(corrected), study))
+            execute(sql.CHANGE_STUDY, (*_study_values(corrected), study))
             self._index_text(study, stored.attributes)
         (source,) = execute("SELECT source_commit FROM series WHERE id = ?", (series,)).fetchone()
         if source == first:
-            execute(_CHANGE_SERIES, (*_series_values(corrected), series))
+            execute(sql.CHANGE_SERIES, (*_series_values(corrected), series))
         (differs,) = execute(
             "SELECT min(patient_key) <> max(patient_key) FROM instance WHERE study_id = ?", (study,)
         ).fetchone()
-        execute(_MARK_STUDY, (modalities, differs, study))
+        execute(sql.MARK_STUDY, (modalities, differs, study))
         return bool(differs)
 
     def _version(self, instance: int, stored: Stored) -> None:
@@ -264,18 +267,18 @@ class Applier:
             layout.trailer_offset,
             *((pixel.offset, pixel.length, pixel.frame_length, pixel.frames) if pixel else (None,) * 4),
         )
-        self._connection.execute(_ADD_VERSION, values)
-        self._connection.execute(_ADD_COPY, (instance, stored.number, 0, Tier.HOT))
+        self._connection.execute(sql.ADD_VERSION, values)
+        self._connection.execute(sql.ADD_COPY, (instance, stored.number, 0, Tier.HOT))
         for ordinal, where in enumerate(stored.ranges):
             object_ = self._object(where.store, where.key)
             place = (instance, stored.number, 0, ordinal)
-            self._connection.execute(_ADD_RANGE, (*place, object_, where.offset, where.length))
+            self._connection.execute(sql.ADD_RANGE, (*place, object_, where.offset, where.length))
 
     def _object(self, store: str, key: str) -> int:
         found = self._objects.get((store, key))
         if found is None:
-            self._connection.execute(_ADD_OBJECT, (store, key))
-            (found,) = self._connection.execute(_FIND_OBJECT, (store, key)).fetchone()
+            self._connection.execute(sql.ADD_OBJECT, (store, key))
+            (found,) = self._connection.execute(sql.FIND_OBJECT, (store, key)).fetchone()
             if len(self._objects) > 64:  # a writer appends to one segment at a time
                 self._objects.clear()
             self._objects[store, key] = found
@@ -323,82 +326,3 @@ def _series_values(stored: Stored) -> tuple[str | int, ...]:
         one.performed_step_time,
         stored.commit,
     )
-
-
-_STUDY_FIELDS = (
-    "patient_id, issuer_of_patient_id, patient_name, patient_name_key, patient_birth_date, patient_sex, study_date, "
-    "study_time, study_id, study_description, study_description_key, accession_number, referring_physician_name, "
-    "referring_physician_name_key, timezone_offset, modalities, source_commit"
-)
-_SERIES_FIELDS = (
-    "modality, series_number, series_description, series_description_key, body_part, performed_step_date, "
-    "performed_step_time, source_commit"
-)
-_INSTANCE_FIELDS = (
-    'sop_class_uid, instance_number, "rows", columns, bits_allocated, number_of_frames, patient_key, current'
-)
-_VERSION_FIELDS = (
-    "instance_id, number, transfer_syntax, digest, crc32, size, received_at, commit_number, data_set_offset, "
-    "header_length, trailer_offset, pixel_offset, pixel_length, frame_length, frames"
-)
-
-
-def _insert(table: str, fields: str, otherwise: str = "") -> str:
-    places = ", ".join("?" * len(fields.split(",")))
-    return f'INSERT {otherwise} INTO "{table}" ({fields}) VALUES ({places})'
-
-
-def _update(table: str, fields: str) -> str:
-    return (
-        f'UPDATE "{table}" SET ' + ", ".join(f"{field.strip()} = ?" for field in fields.split(",")) + " WHERE id = ?"
-    )
-
-
-_ADD_INSTITUTION = _insert("institution", "name", "OR IGNORE")
-_FIND_INSTITUTION = "SELECT id FROM institution WHERE name = ?"
-_FIND_STUDY = (
-    "SELECT id, source_commit, modalities, patient_differs, patient_id, issuer_of_patient_id, patient_name_key, "
-    "patient_birth_date, patient_sex FROM study WHERE institution_id = ? AND uid = ?"
-)
-_ADD_STUDY = _insert("study", f"institution_id, uid, {_STUDY_FIELDS}")
-_CHANGE_STUDY = _update("study", _STUDY_FIELDS)
-_MARK_STUDY = "UPDATE study SET modalities = ?, patient_differs = ? WHERE id = ?"
-_COUNT_SERIES = "UPDATE study SET series_count = series_count + 1 WHERE id = ?"
-_COUNT_IN_STUDY = "UPDATE study SET instance_count = instance_count + 1 WHERE id = ?"
-_TEXT_FIELDS = "rowid, patient_name, patient_id, study_description, accession_number, referring_physician_name"
-_ADD_TEXT = _insert("study_text", _TEXT_FIELDS)
-_DROP_TEXT = f"INSERT INTO study_text (study_text, {_TEXT_FIELDS}) VALUES ('delete', ?, ?, ?, ?, ?, ?)"
-_TEXT_OF_STUDY = (
-    "SELECT patient_name_key, patient_id, study_description_key, accession_number, referring_physician_name_key "
-    "FROM study WHERE id = ?"
-)
-_FIND_SERIES = "SELECT id, source_commit FROM series WHERE study_id = ? AND uid = ?"
-_ADD_SERIES = _insert("series", f"institution_id, study_id, uid, {_SERIES_FIELDS}")
-_CHANGE_SERIES = _update("series", _SERIES_FIELDS)
-_COUNT_IN_SERIES = "UPDATE series SET instance_count = instance_count + 1 WHERE id = ?"
-_ADD_INSTANCE = _insert("instance", f"institution_id, study_id, series_id, uid, {_INSTANCE_FIELDS}", "OR IGNORE")
-_FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND uid = ?"
-_FIND_RIVAL = (
-    "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM instance i "
-    "JOIN version v ON v.instance_id = i.id WHERE i.institution_id = ? AND i.uid = ? AND v.number = ?"
-)
-_FIND_DELETED = (
-    "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM study t "
-    "JOIN series s ON s.study_id = t.id JOIN instance i ON i.study_id = t.id AND i.series_id = s.id "
-    "JOIN version v ON v.instance_id = i.id WHERE t.institution_id = ? AND t.uid = ? "
-    "AND (? IS NULL OR s.uid = ?) AND (? IS NULL OR i.uid = ?) AND v.commit_number < ?"
-)
-_ANY_VERSION = "SELECT 1 FROM version WHERE instance_id = ? LIMIT 1"
-_EMPTY_STUDY = "SELECT 1 FROM study WHERE id = ? AND instance_count = 0"
-_CHANGE_INSTANCE = _update("instance", _INSTANCE_FIELDS)
-_ADD_VERSION = _insert("version", _VERSION_FIELDS)
-_ADD_COPY = _insert("copy", "instance_id, number, copy, tier")
-_ADD_RANGE = _insert("range", 'instance_id, number, copy, ordinal, object_id, "offset", length')
-_ADD_OBJECT = _insert("object", "store, key", "OR IGNORE")
-_FIND_OBJECT = "SELECT id FROM object WHERE store = ? AND key = ?"
-_ADD_HOLDING = (
-    "INSERT INTO holding (institution_id, study_count, series_count, instance_count, hot_bytes) "
-    "VALUES (?, ?, ?, ?, ?) ON CONFLICT (institution_id) DO UPDATE SET "
-    "study_count = study_count + excluded.study_count, series_count = series_count + excluded.series_count, "
-    "instance_count = instance_count + excluded.instance_count, hot_bytes = hot_bytes + excluded.hot_bytes"
-)
