@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -19,6 +20,7 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 PREFIX = "IMAGEREPO_"
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class _Section(BaseModel):
@@ -183,10 +185,43 @@ class Settings(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _told_apart(self) -> "Settings":
+        held: dict[str, str] = {}
+        calling: dict[tuple[str, str], list[tuple[str, Sender]]] = {}
+        for one in self.institutions:
+            for token in one.tokens:
+                holder = f"{one.id}: {token.name}"
+                if token.sha256 in held:
+                    raise ValueError(
+                        f"institutions[].tokens: {held[token.sha256]!r} and {holder!r} have the same sha256; "
+                        "a token opens one institution"
+                    )
+                held[token.sha256] = holder
+            for called in one.called_ae_titles or (self.ae_title,):
+                for sender in one.senders:
+                    calling.setdefault((called, sender.ae_title), []).append((one.id, sender))
+        for (called, title), senders in calling.items():
+            for (first, one), (second, other) in combinations(senders, 2):
+                if first != second and _overlap(one, other):
+                    raise ValueError(
+                        f"institutions[].senders: {title!r} calls {called!r} from the same addresses in {first!r} "
+                        f"and {second!r}; give one of them another of called_ae_titles, or other addresses"
+                    )
+        return self
+
     @property
     def tenants(self) -> tuple[Institution, ...]:
         """The institutions, or the one there is without any."""
         return self.institutions or (Institution(id="default"),)
+
+
+def _overlap(one: Sender, other: Sender) -> bool:
+    return any(
+        mine.version == theirs.version and mine.overlaps(theirs)
+        for mine in networks(one.addresses or LOOPBACK)
+        for theirs in networks(other.addresses or LOOPBACK)
+    )
 
 
 def _loopback(listen: str) -> bool:

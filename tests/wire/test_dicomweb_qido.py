@@ -85,11 +85,14 @@ def test_pages_hold_everything_once(client: httpx.Client) -> None:
     assert client.get(f"{STUDIES}?limit=0").json() == []
 
 
-def test_fuzzy_matching_is_refused_with_a_warning(client: httpx.Client) -> None:
-    response = client.get(f"{STUDIES}?fuzzymatching=true&PatientName=DOE^JOHN")
+@pytest.mark.parametrize("name", ["fuzzymatching", "emptyvaluematching", "multiplevaluematching"])
+def test_matching_that_is_not_done_is_said_with_a_warning(client: httpx.Client, name: str) -> None:
+    assert client.get(f"{STUDIES}?{name}=maybe").status_code == 400
+    assert "warning" not in client.get(f"{STUDIES}?{name}=false").headers
+    response = client.get(f"{STUDIES}?{name}=true&PatientName=DOE^JOHN")
     assert found(response, "0020000D") == ["1.1"]
     assert response.headers["warning"].startswith("299 ")
-    assert "fuzzymatching" in response.headers["warning"]
+    assert name in response.headers["warning"]
 
 
 @pytest.mark.parametrize(

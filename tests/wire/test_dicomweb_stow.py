@@ -32,9 +32,13 @@ def client(served: Served) -> Iterator[httpx.Client]:
 
 def request(length: int) -> bytes:
     """The head of a request that announces a body of so many bytes."""
-    return (
-        f"POST {STUDIES} HTTP/1.1\r\nHost: a\r\nContent-Type: {RELATED}\r\nContent-Length: {length}\r\n\r\n".encode()
+    lines = (
+        f"POST {STUDIES} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Type: {RELATED}",
+        f"Content-Length: {length}",
     )
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 def items(response: httpx.Response, tag: str) -> list[dict]:

@@ -270,6 +270,6 @@ def test_a_reader_that_leaves_is_noticed_and_the_next_one_served() -> None:
     with serving() as one, one.client() as client:
         stow(client, [content])
         with socket.create_connection(("127.0.0.1", one.port)) as leaving:
-            leaving.sendall(f"GET {path_of(content)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            leaving.sendall(f"GET {path_of(content)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert leaving.recv(100)
         assert parts(client.get(path_of(content)))[0][1] == content

@@ -1,6 +1,6 @@
 """Find one value in a data set by the path that its BulkDataURI ends with: tag, or tag, item from 1, tag, and so on.
 
-Source: PS3.18 F.2.2 (BulkDataURI), PS3.5 section 7.5 (Nesting of Data Sets).
+Source: PS3.18 F.2.6 (BulkDataURI), PS3.5 section 7.5 (Nesting of Data Sets).
 """
 
 import re

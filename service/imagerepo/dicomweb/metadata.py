@@ -4,13 +4,13 @@ Source: PS3.18 sections 10.4.1.1.2 (Metadata Resources), F.2 (DICOM JSON Model).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from blake3 import blake3
 
 from imagerepo.dicomweb.negotiate import JSON, check_json
 from imagerepo.dicomweb.wado import Wado, series_scope, study_scope
-from imagerepo.flows.metadata import Metadata
+from imagerepo.flows.metadata import SLICE, Metadata, header_size, slices
 from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
 from imagerepo.web.coding import IDENTITY, Compressor, coding_for, compressor
@@ -18,8 +18,6 @@ from imagerepo.web.contents import Contents, survey
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.faults import Headers
 from imagerepo.web.validators import caching, digest_of, etag, not_modified
-
-_PAGE = 500  # instances answered at a time
 
 
 class MetadataHandlers:
@@ -32,7 +30,9 @@ class MetadataHandlers:
         """One instance's header."""
         check_json(exchange.accept)
         version = await self._wado.admitted_version(exchange)
-        await self._single_page(exchange, [version], digest_of(version))
+        await self._at_once(
+            exchange, lambda: _single(exchange.repository.metadata, version, exchange.base), digest_of(version)
+        )
 
     async def study(self, exchange: Exchange) -> None:
         """The headers of a study's instances."""
@@ -44,19 +44,22 @@ class MetadataHandlers:
 
     async def _many(self, exchange: Exchange, scope: Scope) -> None:
         check_json(exchange.accept)
-        contents = await survey(exchange.repository.retrieve, scope, lambda _: 0)
+        contents = await survey(exchange.repository.retrieve, scope, header_size)
         await exchange.repository.audit.read(exchange.caller, contents.study_uid)
-        if contents.single_page is not None:
-            await self._single_page(exchange, contents.single_page, contents.digest)
+        page = contents.single_page
+        if page is not None and contents.length <= SLICE:
+            await self._at_once(
+                exchange, lambda: _joined(exchange.repository.metadata, page, exchange.base), contents.digest
+            )
         else:
             await self._pages(exchange, contents)
 
-    async def _single_page(self, exchange: Exchange, page: Sequence[Version], digest: str) -> None:
+    async def _at_once(self, exchange: Exchange, make: Callable[[], bytes], digest: str) -> None:
         coding = coding_for(exchange)
         tag = _tag(exchange, digest, coding)
         if await not_modified(exchange, tag):
             return
-        body = await asyncio.to_thread(_encoded, exchange.repository.metadata, page, exchange.base, compressor(coding))
+        body = await asyncio.to_thread(_encoded, make, compressor(coding))
         await exchange.answer(200, JSON.encode(), body, [*_coded(coding), *caching(tag)])
 
     async def _pages(self, exchange: Exchange, contents: Contents) -> None:
@@ -74,13 +77,12 @@ class MetadataHandlers:
         one = compressor(coding)
         opening = b"["
         async for page in contents.pages(exchange.repository.retrieve):
-            if not page:
-                continue
-            await exchange.drained()
-            body = await asyncio.to_thread(_page, exchange.repository.metadata, page, exchange.base, one, opening)
-            opening = b","
-            if body:
-                await exchange.piece(body)
+            for some in slices(page):
+                await exchange.drained()
+                body = await asyncio.to_thread(_page, exchange.repository.metadata, some, exchange.base, one, opening)
+                opening = b","
+                if body:
+                    await exchange.piece(body)
         await exchange.end(one.compress(b"]") + one.flush())
 
 
@@ -103,8 +105,12 @@ def _joined(metadata: Metadata, page: Sequence[Version], base: str) -> bytes:
     return b",".join(metadata.of(page, [instance_url(base, version) for version in page]))
 
 
-def _encoded(metadata: Metadata, page: Sequence[Version], base: str, one: Compressor) -> bytes:
-    return one.compress(b"[" + _joined(metadata, page, base) + b"]") + one.flush()
+def _single(metadata: Metadata, version: Version, base: str) -> bytes:
+    return metadata.one(version, instance_url(base, version))
+
+
+def _encoded(make: Callable[[], bytes], one: Compressor) -> bytes:
+    return one.compress(b"[" + make() + b"]") + one.flush()
 
 
 def _page(metadata: Metadata, page: Sequence[Version], base: str, one: Compressor, opening: bytes) -> bytes:

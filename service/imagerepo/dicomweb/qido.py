@@ -9,13 +9,14 @@ from dataclasses import replace
 from imagerepo.dicomweb import results
 from imagerepo.dicomweb.negotiate import JSON, check_json
 from imagerepo.dicomweb.query import Search, Within, parse
-from imagerepo.model.query import Between, Found, Level, Query, Wildcard
+from imagerepo.model.query import Between, Found, Key, Level, Query, Wildcard
 from imagerepo.web.coding import IDENTITY, WORTHWHILE, coding_for, compress
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.faults import Headers
 
 _INLINE = 64 << 10  # bytes of an answer that are compressed without a thread
 _FEW = 100  # entities that are looked up without a thread
+_NAMES = frozenset({Key.STUDY_INSTANCE_UID, Key.SERIES_INSTANCE_UID, Key.SOP_INSTANCE_UID})
 
 
 async def studies(exchange: Exchange) -> None:
@@ -78,13 +79,22 @@ async def _find(exchange: Exchange, query: Query) -> tuple[list[Found], bool]:
         return [], False
     one_more = replace(query, limit=query.limit + 1)
     find = exchange.repository.search.search
-    slow = (
-        query.limit > _FEW
-        or query.offset > _FEW
-        or any(isinstance(match, Wildcard | Between) for _, match in query.matches)
-    )
-    found = await asyncio.to_thread(find, one_more) if slow else find(one_more)
+    found = find(one_more) if is_brief(query) else await asyncio.to_thread(find, one_more)
     return list(found[: query.limit]), len(found) > query.limit
+
+
+def is_brief(query: Query) -> bool:
+    """Whether a search takes less time than handing it to a thread.
+
+    Only what a UID names: any other match, however few it finds, may look at all there is, while nothing else
+    of this process is answered.
+    """
+    return (
+        query.limit <= _FEW
+        and query.offset <= _FEW
+        and any(key in _NAMES for key, _ in query.matches)
+        and not any(isinstance(match, Wildcard | Between) for _, match in query.matches)
+    )
 
 
 def _text(exchange: Exchange) -> str:
@@ -97,8 +107,8 @@ def _text(exchange: Exchange) -> str:
 def _warnings(exchange: Exchange, search: Search, *, more: bool) -> Headers:
     agent = exchange.base.partition("//")[2].partition("/")[0].encode()
     headers: Headers = []
-    if search.fuzzy:
-        text = b'"The fuzzymatching parameter is not supported. Only literal matching has been performed."'
+    for name in search.unsupported:
+        text = b'"The %s parameter is not supported. Only literal matching has been performed."' % name.encode()
         headers.append((b"warning", b"299 %s %s" % (agent, text)))
     if more:
         text = b'"There are additional results that can be requested."'

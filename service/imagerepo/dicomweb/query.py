@@ -26,6 +26,8 @@ _DEPTH: Final = {Level.STUDY: 0, Level.SERIES: 1, Level.INSTANCE: 2}
 # Of a study one may ask for the modality of any of its series.
 _OF_ANY_SERIES: Final = frozenset({Key.MODALITY, Key.MODALITIES_IN_STUDY})
 _IGNORED: Final = frozenset({"accept", "charset"})  # PS3.18 8.3.3.1: of any request
+# Ways of matching that an origin server may leave out, but has to know (PS3.18 Table 8.3.4-1).
+_OPTIONAL: Final = frozenset({"fuzzymatching", "emptyvaluematching", "multiplevaluematching"})
 _SWITCH: Final = {"true": True, "false": False}
 
 
@@ -34,7 +36,7 @@ class Search:
     """What a request asks for."""
 
     query: Query  # its limit is what is answered at the most
-    fuzzy: bool  # asked for; names are matched literally all the same
+    unsupported: tuple[str, ...]  # ways of matching that were asked for and are not done
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def parse(parameters: Iterable[tuple[str, str]], within: Within, most: int) -> S
         BadRequestError: names the parameter.
     """
     matches: dict[Key, list[str]] = {}
-    limit, offset, fuzzy = most, 0, False
+    limit, offset = most, 0
+    unsupported: list[str] = []
     for name, value in parameters:
         match name.lower():
             case "limit":
@@ -68,8 +71,8 @@ def parse(parameters: Iterable[tuple[str, str]], within: Within, most: int) -> S
                 offset = _uint(name, value)
                 if offset > _LARGEST_OFFSET:
                     raise BadRequestError(f"offset {offset} exceeds {_LARGEST_OFFSET}; narrow the search instead")
-            case "fuzzymatching":
-                fuzzy = _switch(name, value)
+            case optional if optional in _OPTIONAL:
+                unsupported += [optional] * _switch(name, value)
             case "includefield":
                 _check_fields(value)
             case ignored if ignored in _IGNORED:
@@ -81,7 +84,7 @@ def parse(parameters: Iterable[tuple[str, str]], within: Within, most: int) -> S
         found.append((Key.STUDY_INSTANCE_UID, Equals(within.study_uid)))
     if within.series_uid is not None:
         found.append((Key.SERIES_INSTANCE_UID, Equals(within.series_uid)))
-    return Search(Query(within.institution, within.level, tuple(found), limit, offset), fuzzy)
+    return Search(Query(within.institution, within.level, tuple(found), limit, offset), tuple(unsupported))
 
 
 def _uint(name: str, value: str) -> int:

@@ -86,9 +86,10 @@ class Report:
             return 200
         if self._stored:
             return 202
-        if self._causes == {OutOfSpaceError}:
+        if all(issubclass(cause, OutOfSpaceError) for cause in self._causes):
             return 507
-        return 503 if self._causes == {UnavailableError} else 409
+        # 409 tells the sender that repeating cannot help; that must be true of something.
+        return 503 if all(issubclass(cause, UnavailableError) for cause in self._causes) else 409
 
     def summary(self) -> str:
         """What was stored, for an answer that is an error."""

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Final
 
 from imagerepo import proxy_protocol, telemetry
@@ -30,6 +29,7 @@ from imagerepo.dimse.pdu import (
 from imagerepo.dimse.services import Services
 from imagerepo.errors import BadRequestError
 from imagerepo.flows.repository import Repository
+from imagerepo.model.addresses import within
 from imagerepo.settings import networks
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class DimseServer:
 
     def _source_address(self, reader: PduReader, peer: str) -> str | None:
         """The sender's address: the peer's, or the one that a trusted balancer names; None: it does not."""
-        if not self._trusts(peer):
+        if not within(peer, self._proxies):
             return peer
         reader.set_deadline(min(ARTIM, self._repository.settings.dimse.idle_timeout))
         try:
@@ -202,14 +202,6 @@ class DimseServer:
         except (TransportClosedError, SilenceError, StoppedError):
             return None  # balancers open connections to see whether they can
         return header.source_address or peer
-
-    def _trusts(self, peer: str) -> bool:
-        if not self._proxies:
-            return False
-        host = ip_address(peer)
-        if host.version == 6 and host.ipv4_mapped is not None:
-            host = host.ipv4_mapped
-        return any(host.version == network.version and host in network for network in self._proxies)
 
     def _admit(self) -> RejectReason | None:
         if self._draining:

@@ -2,14 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from imagerepo.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from imagerepo.model.addresses import within
 from imagerepo.model.caller import Caller, Protocol, Role
 from imagerepo.model.events import OnDifference
-from imagerepo.settings import Institution, networks
+from imagerepo.settings import LOOPBACK, Institution, networks
 
-_LOOPBACK = networks(("127.0.0.0/8", "::1/128"))
+_LOOPBACK = networks(LOOPBACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,15 @@ class Access:
 
         Raises:
             UnauthorizedError: no token where one is needed, or an unknown one.
-            ForbiddenError: the token belongs to another institution, or the address is not loopback.
-            NotFoundError: several institutions, and neither token nor URL names one.
+            ForbiddenError: the token does not open the institution that the URL names, which may not exist.
+            NotFoundError: without tokens, the URL names none of several institutions, or an unknown one.
         """
         return self._book.http(token, institution, address)
+
+    @property
+    def tokenless(self) -> bool:
+        """Whether anyone on loopback is admin, because no institution has tokens."""
+        return not self._book.tokens
 
     def on_difference(self, institution: str) -> OnDifference:
         """What that institution does with different bytes under a known UID."""
@@ -72,7 +77,7 @@ class _Book:
         for one in institutions:
             for title in one.called_ae_titles or (ae_title,):
                 self._by_called.setdefault(title, []).append(one)
-        self._tokens = {
+        self.tokens = {
             token.sha256: _Holder(one.id, f"token:{token.name}", frozenset(Role(role) for role in token.roles))
             for one in institutions
             for token in one.tokens
@@ -92,15 +97,12 @@ class _Book:
         )
 
     def http(self, token: str | None, institution: str | None, address: str) -> Caller:
-        if institution is not None and institution not in self.on_difference:
-            # An unknown institution must look like a foreign one, or names could be tried out.
-            if self._tokens and token is None:
-                raise UnauthorizedError("a bearer token is needed")
-            raise NotFoundError(f"no institution {institution!r}")
-        if self._tokens:
+        if self.tokens:
             return self._by_token(token, institution, address)
-        if not _within(address, _LOOPBACK):
+        if not within(address, _LOOPBACK):
             raise UnauthorizedError("without tokens (setting institutions[].tokens) only loopback is served")
+        if institution is not None and institution not in self.on_difference:
+            raise NotFoundError(f"no institution {institution!r}")
         if institution is None:
             if len(self.on_difference) > 1:
                 raise NotFoundError("there are several institutions; use /institutions/{id}/… or a token")
@@ -110,25 +112,20 @@ class _Book:
     def _by_token(self, token: str | None, institution: str | None, address: str) -> Caller:
         if token is None:
             raise UnauthorizedError("a bearer token is needed")
-        holder = self._tokens.get(hashlib.sha256(token.encode()).hexdigest())
+        # Before the URL is looked at: whoever has no token learns nothing of which institutions there are.
+        holder = self.tokens.get(hashlib.sha256(token.encode()).hexdigest())
         if holder is None:
             raise UnauthorizedError("the bearer token is not known")
         if institution not in {None, holder.institution}:
+            # One that does not exist must look like a foreign one, or names could be tried out.
             raise ForbiddenError(f"the token does not belong to institution {institution!r}")
         return Caller(holder.institution, holder.name, address, Protocol.HTTP, holder.roles)
 
 
 def _admits(institution: Institution, calling: str, address: str) -> bool:
     if not institution.senders:
-        return _within(address, _LOOPBACK)
+        return within(address, _LOOPBACK)
     return any(
-        sender.ae_title == calling and _within(address, networks(sender.addresses) or _LOOPBACK)
+        sender.ae_title == calling and within(address, networks(sender.addresses) or _LOOPBACK)
         for sender in institution.senders
     )
-
-
-def _within(address: str, nets: tuple[IPv4Network | IPv6Network, ...]) -> bool:
-    host = ip_address(address)
-    if host.version == 6 and host.ipv4_mapped is not None:
-        host = host.ipv4_mapped
-    return any(host.version == net.version and host in net for net in nets)

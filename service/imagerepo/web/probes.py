@@ -5,7 +5,8 @@
 """
 
 import asyncio
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.routing import BaseRoute, Route
@@ -23,9 +24,9 @@ _METHODS: Final = frozenset({"GET", "HEAD"})
 
 
 class Probe:
-    """An ASGI application that tells what `ask` returns; blocking is `ask`'s right."""
+    """An ASGI application that tells what `ask` returns."""
 
-    def __init__(self, template: str, ask: Callable[[], bytes], content_type: bytes = _TEXT) -> None:
+    def __init__(self, template: str, ask: Callable[[], Awaitable[bytes]], content_type: bytes = _TEXT) -> None:
         self.template = template
         self._ask = ask
         self._content_type = content_type
@@ -37,7 +38,7 @@ class Probe:
             raise MethodError(connection["method"], "GET, HEAD")
         status = 200
         try:
-            body = await asyncio.to_thread(self._ask)
+            body = await self._ask()
         except ImagerepoError as error:
             status, body = 503, f"{error}\n".encode()
         headers = [
@@ -52,7 +53,8 @@ class Probe:
 def routes(repository: Repository, state: ServingState) -> list[BaseRoute]:
     """Liveness, readiness, metrics."""
 
-    def live() -> bytes:
+    async def live() -> bytes:
+        # On the event loop: threads that are all busy make a process slow, not dead.
         return b"ok\n"
 
     def ready() -> bytes:
@@ -69,11 +71,15 @@ def routes(repository: Repository, state: ServingState) -> list[BaseRoute]:
 
     return [
         _route("/healthz", live),
-        _route("/readyz", ready),
-        _route("/readyz/write", ready_to_write),
-        _route("/metrics", state.render_metrics, _METRICS),
+        _route("/readyz", _in_thread(ready)),
+        _route("/readyz/write", _in_thread(ready_to_write)),
+        _route("/metrics", _in_thread(state.render_metrics), _METRICS),
     ]
 
 
-def _route(template: str, ask: Callable[[], bytes], content_type: bytes = _TEXT) -> Route:
+def _in_thread(ask: Callable[[], bytes]) -> Callable[[], Awaitable[bytes]]:
+    return functools.partial(asyncio.to_thread, ask)
+
+
+def _route(template: str, ask: Callable[[], Awaitable[bytes]], content_type: bytes = _TEXT) -> Route:
     return Route(template, Probe(template, ask, content_type))

@@ -41,6 +41,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._header_size = 0  # bytes
         self._deadline: asyncio.TimerHandle | None = None  # for headers to be complete, while they are not
         self._received = 0  # bytes since then
+        self._in_message = False  # a request has begun to come, and its body has not ended
         self._refused = False  # the rest of what is sent is not looked at
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
@@ -75,7 +76,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.client = (header.source_address, 0)
             if not data:
                 return
-        if self._deadline is None and self._is_idle():
+        if self._deadline is None and not self._in_message and self._is_idle():
             self._await_headers()  # whatever comes now, an empty line too, has to become a request
         if self._deadline is not None:
             # The parser joins the pieces of a header only to hand it over whole: an endless one must not grow in it.
@@ -88,6 +89,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._in_message = True
         self._header_size = 0
         if self._deadline is None:
             self._await_headers()
@@ -109,6 +111,11 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _TooManyRequestsError
         if self._header_size <= _HEADERS_LIMIT:
             super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request has come as a whole; it may have been answered, and refused, long before."""
+        self._in_message = False
+        super().on_message_complete()
 
     def _grow(self, size: int) -> None:
         self._header_size += size

@@ -1,5 +1,6 @@
 """Who may come in, and to which institution."""
 
+import contextlib
 import hashlib
 
 import pytest
@@ -78,6 +79,44 @@ def test_names_of_institutions_cannot_be_tried_out_without_a_token() -> None:
     for name in ("a", "b"):
         with pytest.raises(UnauthorizedError):
             one.http(None, name, "10.0.0.1")
+
+
+def test_names_of_institutions_cannot_be_tried_out_with_a_token_of_another() -> None:
+    both = access(
+        {"id": "a", "tokens": [token("viewer", "s1", "read")]}, {"id": "b", "tokens": [token("pacs", "s2", "write")]}
+    )
+    said: set[str] = set()
+    for name in ("b", "c"):
+        with pytest.raises(UnauthorizedError) as unknown:
+            both.http("wrong", name, "10.0.0.1")
+        with pytest.raises(ForbiddenError) as foreign:
+            both.http("s1", name, "10.0.0.1")
+        said |= {str(unknown.value), str(foreign.value).replace(repr(name), "it")}
+    assert len(said) == 2
+
+
+def test_a_token_in_two_institutions_is_refused_and_both_are_named() -> None:
+    one, other = ({"id": name, "tokens": [token(f"of-{name}", "s1", "read")]} for name in ("a", "b"))
+    with pytest.raises(SettingsError, match="'a: of-a' and 'b: of-b'"):
+        settings(one, other)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told_apart"),
+    [
+        (["10.0.0.0/8"], ["10.1.2.3/32"], False),
+        ([], ["127.0.0.1/32"], False),
+        (["10.1.0.0/16"], ["10.2.0.0/16", "2001:db8::/32"], True),
+    ],
+)
+def test_a_sender_in_two_institutions_must_be_told_apart(
+    first: list[str], second: list[str], *, told_apart: bool
+) -> None:
+    one = {"id": "a", "senders": [{"ae_title": "CT1", "addresses": first}]}
+    other = {"id": "b", "senders": [{"ae_title": "CT1", "addresses": second}]}
+    with contextlib.nullcontext() if told_apart else pytest.raises(SettingsError, match="'a' and 'b'"):
+        settings(one, other)
+    settings(one, {**other, "called_ae_titles": ["OTHER"]})
 
 
 def test_several_institutions_without_token_need_the_url_to_name_one() -> None:

@@ -1,0 +1,36 @@
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from imagerepo.web.probes import routes
+from imagerepo.web.state import ServingState
+from tests.wire.dicomweb_serving import serving
+
+
+def test_a_process_whose_threads_are_all_busy_is_alive() -> None:
+    state = ServingState(draining=lambda: False, render_metrics=lambda: b"")
+    with serving() as one:
+        alive = next(route for route in routes(one.repository, state) if getattr(route, "path", "") == "/healthz")
+    connection = {"type": "http", "method": "GET", "path": "/healthz", "headers": []}
+    statuses: list[int] = []
+
+    async def send(message) -> None:
+        statuses.append(message.get("status", 0))
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request"}
+
+    async def ask() -> None:
+        released = threading.Event()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        busy = asyncio.create_task(asyncio.to_thread(released.wait))
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(10):
+                await alive.app(connection, receive, send)
+        finally:
+            released.set()
+            await busy
+
+    asyncio.run(ask())
+    assert statuses[0] == 200
