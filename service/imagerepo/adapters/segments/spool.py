@@ -9,7 +9,7 @@ import secrets
 from threading import Lock
 
 from imagerepo.adapters.segments.place import Place
-from imagerepo.adapters.segments.writer import STORE, sync_folder, unavailable
+from imagerepo.adapters.segments.writer import STORE, sync_folder, unavailable, write_all
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Range
 
@@ -45,13 +45,9 @@ class SpoolFile:
         """Append; blocks. Raises UnavailableError."""
         if not self._place.has_room():
             raise self._place.no_room()
-        view = memoryview(chunk).cast("B")
         try:
             with self._lock:
-                while view:
-                    written = os.pwrite(self._open(), view, self.size)
-                    self.size += written
-                    view = view[written:]
+                self.size += write_all(self._open(), [chunk], self.size)
         except OSError as error:
             raise unavailable(error, "write a large instance") from error
 
