@@ -3,6 +3,7 @@
 ImagerepoError
 ├── RefusedError          the request is wrong; repeating it cannot help
 │   ├── BadDicomError         the bytes are not the DICOM they claim to be
+│   │   └── MismatchError     they are, but not the instance that was announced
 │   ├── BadRequestError       the protocol request is malformed
 │   ├── ConflictError         another version is stored and the setting refuses a second
 │   ├── NotFoundError         nothing has that name here

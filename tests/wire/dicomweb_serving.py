@@ -11,24 +11,17 @@ from dataclasses import dataclass
 import httpx
 import uvicorn
 
-from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex, MemoryMetadataCache, MemoryObjects
-from imagerepo.adapters.memory_intervals import MemoryIntervals
+from imagerepo.adapters.memory import Memory, MemoryCommits
 from imagerepo.dicomweb import routes as dicomweb
-from imagerepo.flows.access import Access
-from imagerepo.flows.audit import Audit
-from imagerepo.flows.ingest.ingest import Ingest, Limits
-from imagerepo.flows.metadata import Metadata
 from imagerepo.flows.repository import Repository
-from imagerepo.flows.retrieve import Retrieve
-from imagerepo.flows.search import Search
 from imagerepo.model.events import Action, JournalRequest
-from imagerepo.ports.commits import Commits
 from imagerepo.rest import routes as rest
 from imagerepo.settings import Settings
 from imagerepo.ui import routes as ui
 from imagerepo.web.app import make_app
 from imagerepo.web.proxied import protocol_class
 from imagerepo.web.state import ServingState
+from tests.harness.in_memory import assemble
 
 
 @dataclass
@@ -56,24 +49,6 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def assemble(settings: Settings, memory: Memory, commits: Commits) -> Repository:
-    access = Access(settings.tenants, settings.ae_title)
-    index = MemoryIndex(memory)
-    retrieve = Retrieve(index, MemoryObjects(memory))
-    storage = settings.storage
-    limits = Limits(storage.file_threshold, storage.buffer_budget, storage.instance_size_limit)
-    return Repository(
-        settings,
-        access,
-        Ingest(commits, limits, access.on_difference),
-        retrieve,
-        Search(index),
-        Metadata(retrieve, MemoryMetadataCache()),
-        Audit(commits, MemoryIntervals(), settings.audit.interval),
-        index,
-    )
 
 
 @contextmanager

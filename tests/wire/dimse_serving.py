@@ -7,19 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex, MemoryMetadataCache, MemoryObjects
-from imagerepo.adapters.memory_intervals import MemoryIntervals
+from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryObjects
 from imagerepo.dimse.server import DimseServer
-from imagerepo.flows.access import Access
-from imagerepo.flows.audit import Audit
-from imagerepo.flows.ingest.ingest import Ingest, Limits
-from imagerepo.flows.metadata import Metadata
 from imagerepo.flows.repository import Repository
-from imagerepo.flows.retrieve import Retrieve
-from imagerepo.flows.search import Search
 from imagerepo.model.events import Action, JournalRequest
 from imagerepo.ports.commits import Commits
 from imagerepo.settings import Settings
+from tests.harness.in_memory import assemble
 
 
 @dataclass(frozen=True)
@@ -69,21 +63,7 @@ def serving(settings: Settings | None = None, commits: Commits | None = None) ->
     settings = settings or Settings()
     memory = Memory()
     commits = commits or MemoryCommits(memory)
-    access = Access(settings.tenants, settings.ae_title)
-    index = MemoryIndex(memory)
-    retrieve = Retrieve(index, MemoryObjects(memory))
-    storage = settings.storage
-    limits = Limits(storage.file_threshold, storage.buffer_budget, storage.instance_size_limit)
-    repository = Repository(
-        settings,
-        access,
-        Ingest(commits, limits, access.on_difference),
-        retrieve,
-        Search(index),
-        Metadata(retrieve, MemoryMetadataCache()),
-        Audit(commits, MemoryIntervals(), settings.audit.interval),
-        index,
-    )
+    repository = assemble(settings, memory, commits)
     places = Places(settings.dimse.max_associations)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         server = DimseServer(repository, listening, admit=places.admit, leave=places.leave)

@@ -23,6 +23,7 @@ from imagerepo.flows.metadata import SLICE, header_size
 from imagerepo.flows.outline import HEADER_LIMIT, Element, blocks, elements, too_large
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
+from imagerepo.model.uids import Uid
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.streaming import send_range
 from imagerepo.web.validators import caching, digest_of, etag, not_modified
@@ -61,12 +62,7 @@ class Bulkdata:
         answer_tag = etag(digest, f"{element.tag:08X}", form.value)
         if await not_modified(exchange, answer_tag):
             return
-        opening = closing = b""
-        content_type = OCTETS.encode()
-        if form is Form.PARTS:
-            frame = Frame(digest, media_type)
-            opening, closing = frame.opening(part_type(media_type, syntax)), frame.closing
-            content_type = frame.content_type
+        content_type, opening, closing = _wrapping(form, media_type, syntax, digest)
         size = element.end - element.value
         length = b"%d" % (len(opening) + size + len(closing))
         await exchange.start(200, [(b"content-type", content_type), (b"content-length", length), *caching(answer_tag)])
@@ -83,12 +79,7 @@ class Bulkdata:
         answer_tag = etag(digest_of(version), digest, form.value)
         if await not_modified(exchange, answer_tag):
             return
-        opening = closing = b""
-        content_type = OCTETS.encode()
-        if form is Form.PARTS:
-            frame = Frame(digest, media_type)
-            opening, closing = frame.opening(part_type(media_type, syntax)), frame.closing
-            content_type = frame.content_type
+        content_type, opening, closing = _wrapping(form, media_type, syntax, digest)
         length = len(opening) + len(value) + len(closing)
         await exchange.start(
             200, [(b"content-type", content_type), (b"content-length", b"%d" % length), *caching(answer_tag)]
@@ -96,6 +87,14 @@ class Bulkdata:
         for piece in () if exchange.head else (opening, value):
             await exchange.piece(piece)
         await exchange.end(closing)
+
+
+def _wrapping(form: Form, media_type: str, syntax: Uid, digest: str) -> tuple[bytes, bytes, bytes]:
+    """Content-Type, and what stands before and after the value."""
+    if form is not Form.PARTS:
+        return OCTETS.encode(), b"", b""
+    frame = Frame(digest, media_type)
+    return frame.content_type, frame.opening(part_type(media_type, syntax)), frame.closing
 
 
 def _walked(version: Version) -> bool:
