@@ -8,8 +8,9 @@ import os
 import secrets
 from threading import Lock
 
+from imagerepo.adapters.segments.append import write_all
 from imagerepo.adapters.segments.place import Place
-from imagerepo.adapters.segments.writer import STORE, sync_folder, unavailable, write_all
+from imagerepo.adapters.segments.writer import STORE, sync_folder, unavailable
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Range
 

@@ -1,0 +1,116 @@
+"""Append bytes to a file: a little by way of the page cache, much past it.
+
+Most of what an archive takes in is not read while it would still be cached. To find memory for 512 KB in the cache,
+to copy it there and to write it out took 0.3 to 1.4 ms of CPU; past the cache it takes 0.1 ms.
+"""
+
+import errno
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from imagerepo.model.arrival import Buffer
+
+PIECE = 128 << 10  # bytes written to the cache at a time
+_DIRECT_FROM = 128 << 10  # bytes of the smallest write that goes past the cache
+_BLOCK = 4096  # bytes; where writes past the cache begin and end, in memory and in the file
+_STAGE = 1 << 20  # bytes brought to a block's beginning in memory at a time
+_O_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+def write_all(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """Write buffers one after another, PIECE bytes at a time; how many bytes that were. Raises OSError.
+
+    The kernel takes memory for its cache in blocks as large as the write. Blocks of half a megabyte and more are
+    seldom at hand: of one 512 KB write, finding them took nine tenths of the time (1.1 ms against 0.12 ms).
+    """
+    start = offset
+    pending = [view[at : at + PIECE] for view in map(_bytes, buffers) for at in range(0, len(view), PIECE)]
+    at = 0
+    while at < len(pending):
+        batch, size = [pending[at]], len(pending[at])
+        while at + len(batch) < len(pending) and size + len(pending[at + len(batch)]) <= PIECE:
+            size += len(pending[at + len(batch)])
+            batch.append(pending[at + len(batch)])
+        at += len(batch)
+        while batch:
+            written = os.pwritev(descriptor, batch, offset)
+            offset += written
+            while batch and written >= len(batch[0]):
+                written -= len(batch.pop(0))
+            if batch:
+                batch[0] = batch[0][written:]
+    return offset - start
+
+
+class PastCache:
+    """Writes large pieces past the page cache, of one file at a time. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._stage = memoryview(mmap.mmap(-1, _STAGE))
+        self._direct: int | None = None
+
+    def open(self, path: Path) -> None:
+        """Be ready to write to that file; where its file system has no such way, all goes through the cache."""
+        self.close()
+        if not _O_DIRECT:
+            return
+        try:
+            self._direct = os.open(path, os.O_WRONLY | _O_DIRECT | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
+
+    def write_all(self, descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+        """As the function of this name; `descriptor` is the file's own, for what goes through the cache."""
+        size = sum(map(len, buffers))
+        if self._direct is None or size < _DIRECT_FROM:
+            return write_all(descriptor, buffers, offset)
+        views = [_bytes(buffer) for buffer in buffers]
+        first = -offset % _BLOCK
+        last = size - (offset + size) % _BLOCK
+        write_all(descriptor, list(_cut(views, 0, first)), offset)
+        done = first
+        while done < last:
+            written = self._write_blocks(self._direct, views, done, min(done + _STAGE, last), offset)
+            if not written:
+                break
+            done += written
+        write_all(descriptor, list(_cut(views, done, size)), offset + done)
+        return size
+
+    def _write_blocks(self, direct: int, views: Sequence[memoryview], start: int, stop: int, offset: int) -> int:
+        """Write bytes `start` to `stop` of the views; returns how many, which need not be all."""
+        filled = 0
+        for piece in _cut(views, start, stop):
+            self._stage[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        try:
+            # What is written short of a block is written again.
+            return os.pwrite(direct, self._stage[:filled], offset + start) // _BLOCK * _BLOCK
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self.close()  # it opens such files, but does not write them
+            return 0
+
+
+def _cut(views: Sequence[memoryview], start: int, stop: int) -> Iterator[memoryview]:
+    """Bytes `start` to `stop` of the views taken together."""
+    begin = 0
+    for view in views:
+        end = begin + len(view)
+        if begin < stop and end > start:
+            yield view[max(0, start - begin) : stop - begin]
+        begin = end
+
+
+def _bytes(buffer: Buffer) -> memoryview:
+    return memoryview(buffer).cast("B")
