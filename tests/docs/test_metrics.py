@@ -69,5 +69,5 @@ def test_every_outcome_is_documented() -> None:
 def test_every_step_of_ingest_is_documented() -> None:
     found = {code(row["step"])[0] for row in rows(section(PAGE, "Steps of ingest"), "step")}
     source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
-    called = set(source.split("ingest_step_duration.labels(")[1:])
+    called = set(source.split("telemetry.ingest_step(")[1:])
     assert found == {call.split('"')[1] for call in called}

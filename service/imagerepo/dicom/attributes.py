@@ -5,8 +5,7 @@ Source: PS3.5 section 6.2 (Value Representation).
 
 import re
 from collections.abc import Callable, Mapping
-from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from imagerepo.dicom import dictionary
@@ -21,39 +20,6 @@ UID_FIELDS: Final = {
     0x00080016: ("sop_class_uid", "SOP Class UID"),
 }
 
-
-class Kind(Enum):
-    """How the index reads a value."""
-
-    CODE = "code"  # the default repertoire: CS, DA, TM, IS as text
-    TEXT = "text"  # by Specific Character Set
-    NAME = "name"  # likewise; person name
-
-
-TEXT_FIELDS: Final = {
-    0x00080020: ("study_date", Kind.CODE),
-    0x00080021: ("series_date", Kind.CODE),
-    0x00080030: ("study_time", Kind.CODE),
-    0x00080031: ("series_time", Kind.CODE),
-    0x00080050: ("accession_number", Kind.TEXT),
-    0x00080060: ("modality", Kind.CODE),
-    0x00080090: ("referring_physician_name", Kind.NAME),
-    0x00080201: ("timezone_offset", Kind.CODE),
-    0x00081030: ("study_description", Kind.TEXT),
-    0x0008103E: ("series_description", Kind.TEXT),
-    0x00100010: ("patient_name", Kind.NAME),
-    0x00100020: ("patient_id", Kind.TEXT),
-    0x00100021: ("issuer_of_patient_id", Kind.TEXT),
-    0x00100030: ("patient_birth_date", Kind.CODE),
-    0x00100040: ("patient_sex", Kind.CODE),
-    0x00180015: ("body_part", Kind.CODE),
-    0x00200010: ("study_id", Kind.TEXT),
-    0x00200011: ("series_number", Kind.CODE),
-    0x00200013: ("instance_number", Kind.CODE),
-    0x00400244: ("performed_step_date", Kind.CODE),
-    0x00400245: ("performed_step_time", Kind.CODE),
-}
-"""Tag -> field of model.instance.Attributes, and how it is read."""
 
 NUMBER_FIELDS: Final = {
     0x00280008: "number_of_frames",
@@ -82,7 +48,62 @@ LARGEST_TOKEN: Final = 256
 LARGEST_CODE: Final = 64
 """Likewise of numbers and codes, whose meaning lies in their first value."""
 
+_REMEMBERED: Final = 512
+"""Values of each kind kept decoded: those of a study come with each of its instances."""
+
 _INTEGER: Final = re.compile(rb"[ \0]*([+-]?[0-9]{1,10})(?:\.0*)?[ \0]*\Z")
+
+
+def _strip(text: str) -> str:
+    if "\\" not in text:
+        return text.strip(" \0")
+    return "\\".join(value.strip(" \0") for value in text.split("\\")).rstrip("\\")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def read_code(value: bytes, charset: Charset) -> str:
+    """CS, DA, TM and IS, which keep to the default repertoire (PS3.5 6.1.2.2), as the index keeps them."""
+    del charset
+    return _strip(decode(value, DEFAULT))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def read_plain(value: bytes, charset: Charset) -> str:
+    """Text as the index keeps it: decoded, its values without padding, joined by a backslash."""
+    return _strip(decode(value, charset))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def read_name(value: bytes, charset: Charset) -> str:
+    """Likewise a person name; empty component groups at its end say nothing (PS3.5 6.2.1)."""
+    text = _strip(decode_name(value, charset))
+    return "\\".join(name.rstrip("= ") for name in text.split("\\")) if "=" in text else text
+
+
+TEXT_FIELDS: Final[Mapping[int, tuple[str, Callable[[bytes, Charset], str]]]] = {
+    0x00080020: ("study_date", read_code),
+    0x00080030: ("study_time", read_code),
+    0x00080050: ("accession_number", read_plain),
+    0x00080060: ("modality", read_code),
+    0x00080090: ("referring_physician_name", read_name),
+    0x00080201: ("timezone_offset", read_code),
+    0x00081030: ("study_description", read_plain),
+    0x0008103E: ("series_description", read_plain),
+    0x00100010: ("patient_name", read_name),
+    0x00100020: ("patient_id", read_plain),
+    0x00100021: ("issuer_of_patient_id", read_plain),
+    0x00100030: ("patient_birth_date", read_code),
+    0x00100040: ("patient_sex", read_code),
+    0x00180015: ("body_part", read_code),
+    0x00200010: ("study_id", read_plain),
+    0x00200011: ("series_number", read_code),
+    0x00200013: ("instance_number", read_code),
+    0x00400244: ("performed_step_date", read_code),
+    0x00400245: ("performed_step_time", read_code),
+}
+"""Tag -> field of model.instance.Attributes, and how it is read."""
+
+
 _INDEXED: Final = frozenset(
     {*UID_FIELDS, *TEXT_FIELDS, *NUMBER_FIELDS, SPECIFIC_CHARACTER_SET, SAMPLES_PER_PIXEL}
     | {PHOTOMETRIC_INTERPRETATION, EXTENDED_OFFSETS, EXTENDED_LENGTHS, *PIXEL_TAGS}
@@ -94,33 +115,6 @@ _INDEXED: Final = frozenset(
 def wanted(encoding: Encoding) -> Mapping[int, int]:
     """Raw tag -> tag, of what ingest looks for."""
     return {encoding.tag(tag): tag for tag in _INDEXED}
-
-
-def _strip(text: str) -> str:
-    if "\\" not in text:
-        return text.strip(" \0")
-    return "\\".join(value.strip(" \0") for value in text.split("\\")).rstrip("\\")
-
-
-def _code(value: bytes, charset: Charset) -> str:
-    del charset  # PS3.5 6.1.2.2: these VRs keep to the default repertoire
-    return decode(value, DEFAULT)
-
-
-_DECODERS: Final[dict[Kind, Callable[[bytes, Charset], str]]] = {
-    Kind.CODE: _code,
-    Kind.TEXT: decode,
-    Kind.NAME: decode_name,
-}
-
-
-def read_text(value: bytes, kind: Kind, charset: Charset) -> str:
-    """A value as the index keeps it: decoded, its values without padding, joined by a backslash."""
-    text = _strip(_DECODERS[kind](value[:LARGEST_TEXT], charset))
-    if kind is Kind.NAME and "=" in text:
-        # Empty component groups at the end say nothing (PS3.5 6.2.1).
-        return "\\".join(name.rstrip("= ") for name in text.split("\\"))
-    return text
 
 
 def read_number(value: bytes, vr: bytes, *, little: bool) -> int | None:

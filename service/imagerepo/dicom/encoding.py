@@ -57,7 +57,7 @@ def _big_tag(raw: int) -> int:
     return raw
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there are four, told apart by which they are
 class Encoding:
     """How to read element headers.
 
@@ -71,6 +71,8 @@ class Encoding:
     plain_header: Callable[[Buffer, int], tuple[int, int]]  # raw tag, 32-bit length
     length32: Callable[[Buffer, int], tuple[int]]
     tag: Callable[[int], int]  # raw tag -> tag, and back
+    group_mask: int  # the bits of a raw tag that are its group
+    item_group: int  # the group of items and delimiters, FFFE, in these bits
 
 
 def _encoding(*, explicit: bool, little: bool) -> Encoding:
@@ -82,6 +84,8 @@ def _encoding(*, explicit: bool, little: bool) -> Encoding:
         plain_header=struct.Struct(f"{order}II").unpack_from,
         length32=struct.Struct(f"{order}I").unpack_from,
         tag=_little_tag if little else _big_tag,
+        group_mask=0xFFFF if little else 0xFFFF0000,
+        item_group=ITEM >> 16 if little else ITEM & 0xFFFF0000,
     )
 
 

@@ -206,9 +206,14 @@ class _Values:
             values[field] = uid
         terms = self._start(fields.SPECIFIC_CHARACTER_SET, fields.LARGEST_TOKEN)
         charset = DEFAULT if terms is None else charset_of(terms)
-        for tag, (field, kind) in fields.TEXT_FIELDS.items():
-            value = self._start(tag, fields.LARGEST_TEXT)
-            values[field] = "" if value is None else fields.read_text(value, kind, charset)
+        view, found = self._view, self._found
+        for tag, (field, read) in fields.TEXT_FIELDS.items():
+            element = found.get(tag)
+            values[field] = (
+                ""
+                if element is None
+                else read(bytes(view[element.value : element.end][: fields.LARGEST_TEXT]), charset)
+            )
         for tag, field in fields.NUMBER_FIELDS.items():
             values[field] = self._number(tag)
         return Attributes(**values)

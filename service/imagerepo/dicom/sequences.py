@@ -8,9 +8,11 @@ Source: PS3.5 section 7.5 (Nesting of Data Sets), A.4 (Encapsulation of Encoded 
 """
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 from imagerepo.dicom.dictionary import sequence_tags, vr_of
 from imagerepo.dicom.encoding import (
@@ -37,6 +39,9 @@ ELEMENT_LIMIT: Final = 1_000_000
 """Elements of a data set's top level, and elements and items of each sequence in it: a second or two of
 walking. Ten thousand frames of an enhanced CT have about half a million."""
 
+_REMEMBERED: Final = 256  # sequences known to be sound
+_REMEMBERED_SIZE: Final = 1024  # bytes of the longest of them
+
 
 @dataclass(frozen=True, slots=True)
 class Fragments:
@@ -47,8 +52,7 @@ class Fragments:
     end: int  # the first byte after the sequence delimiter
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """One element's header and where its value lies; offsets in the buffer."""
 
     vr: bytes  # as written; b'' where it was not
@@ -150,8 +154,20 @@ def skip_value(view: memoryview, at: int, tag: int, header: Header, end: int) ->
     if after > end:
         raise MalformedError(tag, at, f"its length of {length} bytes exceeds the {end - header.value} that are left")
     if header.vr == b"SQ" or (not header.vr and header.encoding.tag(tag) in sequence_tags(header.encoding)):
-        skip_sequence(view, at, tag, header, end)
+        known = length <= _REMEMBERED_SIZE and _is_whole(bytes(view[header.value : after]), header.encoding)
+        if not known:
+            skip_sequence(view, at, tag, header, end)
     return after, None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_whole(items: bytes, encoding: Encoding) -> bool:
+    """Whether a sequence of defined length is sound; many are the same in each instance of a series."""
+    try:
+        skip_sequence(memoryview(items), 0, 0, Header(b"SQ", 0, len(items), encoding), len(items))
+    except MalformedError:
+        return False  # to be walked again, for a message with the right place
+    return True
 
 
 def _is_binary(tag: int) -> bool:
@@ -219,7 +235,10 @@ def skip_sequence(view: memoryview, at: int, tag: int, header: Header, end: int)
     delimited = header.length == UNDEFINED_LENGTH
     level_end = end if delimited else pos + header.length
     in_item = False
-    for _ in repeat(None, ELEMENT_LIMIT):
+    steps = repeat(None, ELEMENT_LIMIT)
+    for _ in steps:
+        if in_item and encoding.explicit:
+            pos = _skip_short(view, pos, level_end, encoding, steps)
         if pos == level_end and not delimited:
             if not stack:
                 return pos
@@ -262,11 +281,6 @@ def skip_sequence(view: memoryview, at: int, tag: int, header: Header, end: int)
             level_end, delimited, encoding = stack.pop()
             in_item = False
             continue
-        if encoding.explicit:
-            _, vr, short = encoding.short_header(view, pos)
-            if vr in SHORT_VRS and (after := pos + 8 + short) <= level_end:
-                pos = after
-                continue
         inner = read_header(view, pos, level_end, encoding)
         if inner.length == UNDEFINED_LENGTH:
             sequence = not (inner.vr[:1] == b"O" or (not inner.vr and _is_binary(found)))
@@ -288,3 +302,18 @@ def skip_sequence(view: memoryview, at: int, tag: int, header: Header, end: int)
         encoding = inner.encoding
         in_item = False
     raise MalformedError(tag, at, f"more than {ELEMENT_LIMIT} elements and items")
+
+
+def _skip_short(view: memoryview, pos: int, end: int, encoding: Encoding, steps: Iterator[None]) -> int:
+    """Pass over elements of an item as long as their VRs are short: most are."""
+    header, mask, item_group = encoding.short_header, encoding.group_mask, encoding.item_group
+    last = end - 8
+    for _ in steps:
+        if pos > last:
+            return pos
+        raw, vr, length = header(view, pos)
+        after = pos + 8 + length
+        if vr not in SHORT_VRS or raw & mask == item_group or after > end:
+            return pos
+        pos = after
+    return pos

@@ -7,9 +7,8 @@ Source: PS3.5 section 7.1 (Data Elements).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 from imagerepo.dicom.dictionary import sequence_tags
 from imagerepo.dicom.encoding import LONG_VRS, SHORT_VRS, UNDEFINED_LENGTH, Encoding, MalformedError
@@ -18,9 +17,8 @@ from imagerepo.dicom.sequences import ELEMENT_LIMIT, Fragments, read_header, ski
 _PADDING_LIMIT: Final = 1 << 20  # bytes of NUL after the last element that are forgiven
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Where one element lies; offsets in the buffer."""
+class Found(NamedTuple):
+    """Where one element lies; offsets in the buffer. A tuple, for what its making takes: thirty an instance."""
 
     vr: bytes  # as written; b'' in implicit VR
     at: int  # its tag

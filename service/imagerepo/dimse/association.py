@@ -349,7 +349,7 @@ class Association:
     def _complete(self, operation: Operation) -> None:
         started = time.perf_counter()
         operation.complete()
-        telemetry.dimse_request_duration.labels(self._service).observe(time.perf_counter() - started)
+        telemetry.dimse_duration(self._service).observe(time.perf_counter() - started)
         self._close_operation()
 
     def _close_operation(self) -> None:

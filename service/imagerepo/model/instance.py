@@ -34,8 +34,6 @@ class Attributes:
     modality: str
     series_number: str
     series_description: str
-    series_date: str
-    series_time: str
     body_part: str
     performed_step_date: str  # Performed Procedure Step Start Date
     performed_step_time: str  # Performed Procedure Step Start Time

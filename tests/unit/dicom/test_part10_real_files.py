@@ -28,8 +28,6 @@ KEYWORDS = {
     "modality": "Modality",
     "series_number": "SeriesNumber",
     "series_description": "SeriesDescription",
-    "series_date": "SeriesDate",
-    "series_time": "SeriesTime",
     "body_part": "BodyPartExamined",
     "performed_step_date": "PerformedProcedureStepStartDate",
     "performed_step_time": "PerformedProcedureStepStartTime",

@@ -40,7 +40,7 @@ def apply(data: Path, *batches: list[Stored]) -> SqlIndex:
     connection = connect(data / INDEX)
     for batch in batches:
         with transaction(connection):
-            Applier(connection).apply(batch)
+            Applier(connection).replay(batch)
     connection.close()
     return SqlIndex(data)
 

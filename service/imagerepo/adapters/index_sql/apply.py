@@ -7,7 +7,7 @@ is the hot path.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from imagerepo.adapters.index_sql import statements as sql
@@ -64,6 +64,8 @@ class _Added:
     series: int = 0
     instances: int = 0
     size: int = 0
+    by_study: dict[int, int] = field(default_factory=dict[int, int])  # instances, by the study's key
+    by_series: dict[int, int] = field(default_factory=dict[int, int])
 
 
 class Applier:
@@ -79,34 +81,52 @@ class Applier:
         self._institutions.clear()
         self._objects.clear()
 
-    def apply(self, batch: Sequence[Stored]) -> list[bool]:
-        """Add versions; for each, whether its study's instances disagree about the patient."""
+    def add(self, batch: Sequence[Stored]) -> list[bool]:
+        """Add versions whose numbers no other commit has; for each, whether its study disagrees about the patient."""
         added: dict[int, _Added] = {}
-        differs: list[bool] = []
+        differs = [self._add(stored, added) for stored in batch]
+        self._hold_all(added)
+        return differs
+
+    def replay(self, batch: Sequence[Stored]) -> None:
+        """Add versions found in segments: of two commits that have one number, the later one stays.
+
+        The flush of the other one failed, so that it was never acknowledged.
+        """
+        added: dict[int, _Added] = {}
         for stored in batch:
             institution = self._institution(stored.institution)
-            sums = added.setdefault(institution, _Added())
             rival = self._rival(institution, stored)
             if rival is not None:
                 if rival.commit > stored.commit:
-                    differs.append(False)
                     continue
+                sums = added.setdefault(institution, _Added())
+                self._count_instances(sums)  # whether any are left tells what else goes
                 self._drop(rival, sums)
-            study, disagrees = self._study(institution, stored, sums)
-            series = self._series(institution, study, stored, sums)
-            instance, is_new = self._instance((institution, study, series), stored)
-            if is_new:
-                sums.instances += 1
-                self._connection.execute(sql.COUNT_IN_STUDY, (study,))
-                self._connection.execute(sql.COUNT_IN_SERIES, (series,))
-            elif stored.number > 1:
-                disagrees = self._correct(study, series, instance, stored)
-            self._version(instance, stored)
-            sums.size += stored.size
-            differs.append(disagrees)
+            self._add(stored, added)
+        self._hold_all(added)
+
+    def _add(self, stored: Stored, added: dict[int, _Added]) -> bool:
+        institution = self._institution(stored.institution)
+        sums = added.get(institution)
+        if sums is None:
+            sums = added[institution] = _Added()
+        study, disagrees = self._study(institution, stored, sums)
+        series = self._series(institution, study, stored, sums)
+        instance, is_new = self._instance((institution, study, series), stored)
+        if is_new:
+            sums.instances += 1
+            sums.by_study[study] = sums.by_study.get(study, 0) + 1
+            sums.by_series[series] = sums.by_series.get(series, 0) + 1
+        elif stored.number > 1:
+            disagrees = self._correct(study, series, instance, stored)
+        self._version(instance, stored)
+        sums.size += stored.size
+        return disagrees
+
+    def _hold_all(self, added: dict[int, _Added]) -> None:
         for institution, sums in added.items():
             self._hold(institution, sums)
-        return differs
 
     def delete(self, deleted: Deleted) -> None:
         """Remove the rows of what a tombstone names; bytes are the compaction's."""
@@ -118,7 +138,14 @@ class Applier:
         self._hold(institution, sums)
 
     def _hold(self, institution: int, sums: _Added) -> None:
+        self._count_instances(sums)
         self._connection.execute(sql.ADD_HOLDING, (institution, sums.studies, sums.series, sums.instances, sums.size))
+
+    def _count_instances(self, sums: _Added) -> None:
+        self._connection.executemany(sql.COUNT_IN_STUDY, [(count, key) for key, count in sums.by_study.items()])
+        self._connection.executemany(sql.COUNT_IN_SERIES, [(count, key) for key, count in sums.by_series.items()])
+        sums.by_study.clear()
+        sums.by_series.clear()
 
     def _institution(self, name: str) -> int:
         key = self._institutions.get(name)

@@ -39,7 +39,7 @@ ADD_STUDY = _insert("study", f"institution_id, uid, {STUDY_FIELDS}")
 CHANGE_STUDY = _update("study", STUDY_FIELDS)
 MARK_STUDY = "UPDATE study SET modalities = ?, patient_differs = ? WHERE id = ?"
 COUNT_SERIES = "UPDATE study SET series_count = series_count + 1 WHERE id = ?"
-COUNT_IN_STUDY = "UPDATE study SET instance_count = instance_count + 1 WHERE id = ?"
+COUNT_IN_STUDY = "UPDATE study SET instance_count = instance_count + ? WHERE id = ?"
 TEXT_FIELDS = "rowid, patient_name, patient_id, study_description, accession_number, referring_physician_name"
 ADD_TEXT = _insert("study_text", TEXT_FIELDS)
 DROP_TEXT = f"INSERT INTO study_text (study_text, {TEXT_FIELDS}) VALUES ('delete', ?, ?, ?, ?, ?, ?)"
@@ -50,7 +50,7 @@ TEXT_OF_STUDY = (
 FIND_SERIES = "SELECT id, source_commit FROM series WHERE study_id = ? AND uid = ?"
 ADD_SERIES = _insert("series", f"institution_id, study_id, uid, {SERIES_FIELDS}")
 CHANGE_SERIES = _update("series", SERIES_FIELDS)
-COUNT_IN_SERIES = "UPDATE series SET instance_count = instance_count + 1 WHERE id = ?"
+COUNT_IN_SERIES = "UPDATE series SET instance_count = instance_count + ? WHERE id = ?"
 ADD_INSTANCE = _insert("instance", f"institution_id, study_id, series_id, uid, {INSTANCE_FIELDS}", "OR IGNORE")
 FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND uid = ?"
 FIND_RIVAL = (

@@ -9,14 +9,16 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from imagerepo.model.arrival import Buffer
 
-PIECE = 128 << 10  # bytes written to the cache at a time
-_DIRECT_FROM = 128 << 10  # bytes of the smallest write that goes past the cache
-_BLOCK = 4096  # bytes; where writes past the cache begin and end, in memory and in the file
-_STAGE = 1 << 20  # bytes brought to a block's beginning in memory at a time
-_O_DIRECT = getattr(os, "O_DIRECT", 0)
+PIECE: Final = 128 << 10  # bytes written to the cache at a time
+DIRECT_FROM: Final = 128 << 10  # bytes of the smallest write that goes past the cache
+_VECTOR: Final = 1024  # buffers that one call takes
+_BLOCK: Final = 4096  # bytes; where writes past the cache begin and end, in memory and in the file
+_STAGE: Final = 1 << 20  # bytes brought to a block's beginning in memory at a time
+_O_DIRECT: Final = getattr(os, "O_DIRECT", 0)
 
 
 def write_all(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
@@ -25,6 +27,9 @@ def write_all(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
     The kernel takes memory for its cache in blocks as large as the write. Blocks of half a megabyte and more are
     seldom at hand: of one 512 KB write, finding them took nine tenths of the time (1.1 ms against 0.12 ms).
     """
+    size = sum(map(len, buffers))
+    if size <= PIECE and len(buffers) <= _VECTOR and os.pwritev(descriptor, buffers, offset) == size:
+        return size
     start = offset
     pending = [view[at : at + PIECE] for view in map(_bytes, buffers) for at in range(0, len(view), PIECE)]
     at = 0
@@ -71,7 +76,7 @@ class PastCache:
     def write_all(self, descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
         """As the function of this name; `descriptor` is the file's own, for what goes through the cache."""
         size = sum(map(len, buffers))
-        if self._direct is None or size < _DIRECT_FROM:
+        if self._direct is None or size < DIRECT_FROM:
             return write_all(descriptor, buffers, offset)
         views = [_bytes(buffer) for buffer in buffers]
         first = -offset % _BLOCK

@@ -16,7 +16,8 @@ from imagerepo import telemetry
 from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.segments import lines, projection
-from imagerepo.adapters.segments.decide import Decided, Decision, Known, as_known, decide, known_versions
+from imagerepo.adapters.segments.append import DIRECT_FROM
+from imagerepo.adapters.segments.decide import Decided, Decision, Known, Visible, as_known, decide
 from imagerepo.adapters.segments.lines import Link
 from imagerepo.adapters.segments.numbers import SLOTS, Numbers, mark
 from imagerepo.adapters.segments.place import Place
@@ -59,6 +60,7 @@ class Batch:
         self._writer = SegmentWriter(place.data, place.writer, place.segment_size)
         self._connection = connect(place.data / INDEX)
         self._applier = Applier(self._connection)
+        self._visible = Visible(self._connection)
         self._links = projection.links(self._connection, place.writer)
         self._left: _Written | None = None  # durable, but its rows could not be written
         self._voids: list[int] = []
@@ -76,23 +78,22 @@ class Batch:
             ImagerepoError: what has no result failed, and nothing of it is visible.
         """
         self._finish_what_is_left()
-        items = [item for item in items if not self._is_duplicate(item)][:SLOTS]
+        items = [item for item in items if not self._is_answered(item)][:SLOTS]
         if not items:
             return
         self._writer.prepare()
         try:
-            self._write_bytes(items)
+            self._write_large(items)
         except (ImagerepoError, OSError):
             # Half a record would hide the commits after it from replay.
             self._writer.abandon()
             raise
-        ready, number = self._number([item for item in items if item.result is None])
-        if all(_is(item, Decision.DUPLICATE) for item in ready):
+        ready, number = self._number(items)
+        if not number:
             # Of visible versions: nothing in this commit could fail them any more.
             for item in ready:
                 item.result = _answer(item.decided)
             self._writer.abandon()
-            self._land()
             return
         try:
             written = self._write_commit(number, ready)
@@ -108,19 +109,24 @@ class Batch:
         """Finish what was left, if anything: until then its instances are in flight for everyone."""
         self._finish_what_is_left()
 
-    def _is_duplicate(self, item: Item) -> bool:
-        """Answer what is stored already, before any byte is written."""
-        if not isinstance(item.request, StoreRequest):
+    def _is_answered(self, item: Item) -> bool:
+        """Answer what has no room, or is stored already, before any byte is written."""
+        request = item.request
+        if not isinstance(request, StoreRequest):
             return False
-        found = decide(item.request, known_versions(self._connection, item.request))
+        if self._place.has_room() and not _is_large(request):
+            return False  # nothing is written before it is numbered
+        found = decide(request, self._visible.of(request))
         if found.decision is Decision.DUPLICATE:
             item.result = Committed(CommitKind.DUPLICATE, found.version)
-            return True
+        elif found.decision is Decision.STORE and not self._place.has_room():
+            # Journal entries, and what is stored already, still find room.
+            item.result = Committed(CommitKind.FAILED, error=self._place.no_room())
         item.decided = found
-        return False
+        return item.result is not None
 
-    def _write_bytes(self, items: Sequence[Item]) -> None:
-        with telemetry.ingest_step_duration.labels("write").time():
+    def _write_large(self, items: Sequence[Item]) -> None:
+        with telemetry.ingest_step("write").time():
             for item in items:
                 request = item.request
                 if not isinstance(request, StoreRequest) or item.decided is None:
@@ -128,18 +134,20 @@ class Batch:
                 # In a segment that was retired since, bytes written for an earlier try may be gone.
                 if item.decided.decision is not Decision.STORE:
                     continue
-                if not self._place.has_room():
-                    # Journal entries, and what is stored already, still find room.
-                    item.result = Committed(CommitKind.FAILED, error=self._place.no_room())
-                    continue
                 if isinstance(request.payload, InMemory):
-                    item.where = self._writer.data(request.payload.buffers, request.payload.size, request.crc32)
+                    item.where = self._append(request, request.payload)
                 elif item.where is None:
                     assert isinstance(request.payload, SpoolFile)
                     item.where = request.payload.make_durable()
 
+    def _append(self, request: StoreRequest, payload: InMemory) -> Range:
+        return self._writer.data(payload.buffers, payload.size, request.crc32)
+
     def _number(self, items: Sequence[Item]) -> tuple[list[Item], int]:
-        """Give version numbers; the items that have one or need none, and the commit's number."""
+        """Give version numbers; the items that have one or need none, and the commit's number.
+
+        That is 0 where all is stored already: there is nothing to commit.
+        """
         ready: list[Item] = []
         marks: list[bytes] = []
         pending: dict[bytes, list[Known]] = {}
@@ -154,14 +162,20 @@ class Batch:
                     continue
                 known = pending.get(name)
                 if known is None:
-                    known = pending[name] = known_versions(self._connection, request)
+                    known = pending[name] = self._visible.of(request)
                 item.decided = decide(request, known)
                 if item.decided.decision is Decision.STORE:
-                    if item.where is None:
-                        continue  # was to be refused a moment ago; its bytes are written when it comes again
+                    if _is_large(request):
+                        if item.where is None:
+                            continue  # was to be refused a moment ago; its bytes are written when it comes again
+                    else:
+                        assert isinstance(request.payload, InMemory)
+                        item.where = self._append(request, request.payload)
                     known.append(as_known(request, item.decided.version))
                     marks.append(name)
                 ready.append(item)
+            if all(_is(item, Decision.DUPLICATE) for item in ready):
+                return ready, 0
             self._numbers.take_off(marks)
             return ready, self._numbers.next_commit()
 
@@ -184,7 +198,7 @@ class Batch:
             else:
                 others.append(item)
         body = lines.commit_body(number, self._place.writer, self._voids, written)
-        with telemetry.ingest_step_duration.labels("flush").time():
+        with telemetry.ingest_step("flush").time():
             offset = self._writer.commit(number, body)
         self._voids.clear()
         self._links = links
@@ -217,10 +231,10 @@ class Batch:
         written = self._left
         if written is None:
             return
-        with telemetry.ingest_step_duration.labels("index").time(), self._numbers.locked():
+        with telemetry.ingest_step("index").time(), self._numbers.locked():
             try:
                 with transaction(self._connection):
-                    differs = self._applier.apply([stored for _, stored in written.stored])
+                    differs = self._applier.add([stored for _, stored in written.stored])
                     projection.mark_applied(self._connection, written.position, self._place.writer, written.links)
             except UnavailableError:
                 self._applier.forget()
@@ -239,6 +253,11 @@ class Batch:
 
 def _is(item: Item, decision: Decision) -> bool:
     return item.decided is not None and item.decided.decision is decision
+
+
+def _is_large(request: StoreRequest) -> bool:
+    """Whether its bytes are written before it is numbered, so that nobody else waits for the disk meanwhile."""
+    return not isinstance(request.payload, InMemory) or request.payload.size >= DIRECT_FROM
 
 
 def _answer(decided: Decided | None) -> Committed:

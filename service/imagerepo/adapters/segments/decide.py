@@ -37,18 +37,33 @@ class Known:
     series_uid: str
 
 
-_FIND = (
-    "SELECT v.number, v.digest, v.transfer_syntax, t.uid, s.uid FROM instance i "
-    "JOIN institution n ON n.id = i.institution_id JOIN study t ON t.id = i.study_id "
-    "JOIN series s ON s.id = i.series_id JOIN version v ON v.instance_id = i.id "
-    "WHERE n.name = ? AND i.uid = ? ORDER BY v.number"
+_INSTITUTION = "SELECT id FROM institution WHERE name = ?"
+_INSTANCE = "SELECT id FROM instance WHERE institution_id = ? AND uid = ?"
+_VERSIONS = (
+    "SELECT v.number, v.digest, v.transfer_syntax, t.uid, s.uid FROM instance i JOIN study t ON t.id = i.study_id "
+    "JOIN series s ON s.id = i.series_id JOIN version v ON v.instance_id = i.id WHERE i.id = ? ORDER BY v.number"
 )
 
 
-def known_versions(connection: sqlite3.Connection, request: StoreRequest) -> list[Known]:
-    """All versions of the request's instance that are visible, oldest first."""
-    parameters = (request.caller.institution, request.attributes.instance_uid)
-    return [Known(*row) for row in connection.execute(_FIND, parameters)]
+class Visible:
+    """The versions that are visible through one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._institutions: dict[str, int] = {}
+
+    def of(self, request: StoreRequest) -> list[Known]:
+        """All of the request's instance, oldest first."""
+        institution = self._institution(request.caller.institution)
+        # Most instances are new: this one look is all that they need.
+        row = self._connection.execute(_INSTANCE, (institution, request.attributes.instance_uid)).fetchone()
+        return [] if row is None else [Known(*one) for one in self._connection.execute(_VERSIONS, row)]
+
+    def _institution(self, name: str) -> int:
+        key = self._institutions.get(name, 0)  # 0: has no row yet, and no instance
+        if not key and (row := self._connection.execute(_INSTITUTION, (name,)).fetchone()) is not None:
+            key = self._institutions[name] = row[0]
+        return key
 
 
 def as_known(request: StoreRequest, number: int) -> Known:

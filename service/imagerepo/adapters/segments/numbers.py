@@ -18,9 +18,9 @@ from blake3 import blake3
 SLOTS = 1024  # instances that one writer may have in flight
 MARK = 16  # bytes of an instance's name, hashed
 _HEAD = struct.Struct("<Q")  # the last commit number given
-_REGION = SLOTS * MARK
+_COUNT = struct.Struct("<Q")  # marks in a region, which begins with it
+_REGION = MARK + SLOTS * MARK  # bytes of each writer
 _BEGIN = 64
-_NONE = bytes(MARK)
 
 
 def mark(institution: str, instance_uid: str) -> bytes:
@@ -36,6 +36,7 @@ class Numbers:
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._map = mmap.mmap(self._file, 0)
         self._start = _BEGIN + place * _REGION
+        self._others = [at for at in range(_BEGIN, len(self._map), _REGION) if at != self._start]
 
     @staticmethod
     def create(path: Path, writers: int, last_commit: int) -> None:
@@ -72,19 +73,22 @@ class Numbers:
 
     def in_flight_elsewhere(self, name: bytes) -> bool:
         """Whether another writer has that instance in flight; under the lock."""
-        found = self._map.find(name, _BEGIN)
-        while found >= 0:
-            whole = (found - _BEGIN) % MARK == 0
-            if whole and not self._start <= found < self._start + _REGION:
-                return True
-            found = self._map.find(name, found + 1)
+        for start in self._others:
+            begin, count = start + MARK, _COUNT.unpack_from(self._map, start)[0]
+            found = self._map.find(name, begin, begin + count * MARK) if count else -1
+            while found >= 0:
+                if (found - begin) % MARK == 0:
+                    return True
+                found = self._map.find(name, found + 1, begin + count * MARK)
         return False
 
     def take_off(self, names: Iterable[bytes]) -> None:
         """Have these, and no others, in flight; under the lock. At most SLOTS."""
         packed = b"".join(names)
-        self._map[self._start : self._start + _REGION] = packed.ljust(_REGION, b"\0")
+        begin = self._start + MARK
+        self._map[begin : begin + len(packed)] = packed
+        _COUNT.pack_into(self._map, self._start, len(packed) // MARK)
 
     def land(self) -> None:
         """Have nothing in flight; under the lock, or when this writer is known to be dead."""
-        self._map[self._start : self._start + _REGION] = bytes(_REGION)
+        _COUNT.pack_into(self._map, self._start, 0)

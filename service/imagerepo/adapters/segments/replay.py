@@ -249,14 +249,14 @@ def _apply(
                     stored.append(found or _unread(one, commit))
                     damaged += found is None
                 for one in lines.deletes(said, commit.number):
-                    applier.apply(stored[applied:])
+                    applier.replay(stored[applied:])
                     applied = len(stored)
                     applier.delete(
                         Deleted(one.institution, one.commit, one.study_uid, one.series_uid, one.instance_uid)
                     )
             done = Position(commit.segment, commit.position, commit.number)
             projection.mark_applied(connection, done, commit.writer, heads)
-        applier.apply(stored[applied:])
+        applier.replay(stored[applied:])
     return len(stored), damaged
 
 

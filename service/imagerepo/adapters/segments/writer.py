@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagerepo.adapters.segments import format as segment_format
-from imagerepo.adapters.segments.append import PastCache
+from imagerepo.adapters.segments.append import DIRECT_FROM, PastCache
 from imagerepo.adapters.segments.format import Kind
 from imagerepo.errors import OutOfSpaceError, UnavailableError
 from imagerepo.model import checksum
@@ -55,6 +55,8 @@ class SegmentWriter:
         self._past_cache = PastCache()  # of the open segment
         self._end = 0
         self._flushed = 0  # all before this is durable
+        self._waiting: list[Buffer] = []  # small ones, written in one go
+        self._waiting_from = 0  # their offset
         self.name = ""  # of the open segment
         self._seal = b""  # likewise
 
@@ -83,7 +85,13 @@ class SegmentWriter:
         self.name = name
 
     def data(self, buffers: Sequence[Buffer], size: int, crc32: int) -> Range:
-        """Append one Part 10 file; it does not exist until a commit names it. Raises UnavailableError."""
+        """Append one Part 10 file; it does not exist until a commit names it.
+
+        A small one stays in its buffers until the commit is written.
+
+        Raises:
+            UnavailableError: it could not be written.
+        """
         offset = self._end + segment_format.RECORD_HEADER
         self._append([segment_format.record_header(Kind.DATA, self._seal, size, 0, crc32), *buffers])
         return Range(STORE, f"{FOLDER}/{self.name}", offset, size)
@@ -96,6 +104,7 @@ class SegmentWriter:
         """
         header = segment_format.record_header(Kind.COMMIT, self._seal, len(body), number, checksum.crc32(body, 0))
         self._append([header, body])
+        self._write_waiting()
         descriptor = self._descriptor
         assert descriptor is not None
         try:
@@ -111,6 +120,7 @@ class SegmentWriter:
 
     def abandon(self) -> None:
         """Take back what was appended since the last flush."""
+        self._waiting = []
         if self._descriptor is not None:
             try:
                 os.ftruncate(self._descriptor, self._flushed)
@@ -126,8 +136,24 @@ class SegmentWriter:
             self._descriptor = None
 
     def _append(self, buffers: Sequence[Buffer]) -> None:
+        size = sum(map(len, buffers))
+        if size >= DIRECT_FROM:
+            self._write_waiting()
+            self._write(buffers, self._end)
+        else:
+            if not self._waiting:
+                self._waiting_from = self._end
+            self._waiting += buffers
+        self._end += size
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._write(waiting, self._waiting_from)
+
+    def _write(self, buffers: Sequence[Buffer], offset: int) -> None:
         assert self._descriptor is not None
         try:
-            self._end += self._past_cache.write_all(self._descriptor, buffers, self._end)
+            self._past_cache.write_all(self._descriptor, buffers, offset)
         except OSError as error:
             raise unavailable(error, "write an instance") from error

@@ -97,9 +97,9 @@ class Ingest:
         started = time.perf_counter()
         requests = [self._request(arrival) for arrival in arrivals]
         validated = time.perf_counter()
-        telemetry.ingest_step_duration.labels("validate").observe(validated - started)
+        telemetry.ingest_step("validate").observe(validated - started)
         results = self._commits.commit([request for request, _ in requests])
-        telemetry.ingest_step_duration.labels("commit").observe(time.perf_counter() - validated)
+        telemetry.ingest_step("commit").observe(time.perf_counter() - validated)
         outcomes = [
             _outcome(request, refusal, result) for (request, refusal), result in zip(requests, results, strict=True)
         ]
@@ -229,6 +229,6 @@ def _outcome(request: Request, refusal: RefusedError | None, result: Committed) 
 
 def _count(arrival: Arrival, outcome: Outcome) -> None:
     institution = arrival.caller.institution
-    telemetry.ingest_instances.labels(institution, outcome.kind).inc()
+    telemetry.ingested(institution, outcome.kind).inc()
     if outcome.kind in {OutcomeKind.STORED, OutcomeKind.NEW_VERSION}:
-        telemetry.ingest_bytes.labels(institution).inc(arrival.payload.size)
+        telemetry.bytes_ingested(institution).inc(arrival.payload.size)
