@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from imagerepo.errors import SettingsError
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+TIB = 1024 * GIB
+DAY = 86_400.0  # seconds
 PREFIX = "IMAGEREPO_"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -45,6 +47,43 @@ def split_listen(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+_UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+\Z")
+_PUBLIC_URL = re.compile(
+    r"https?://(?:[0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+    r"(?:/[0-9A-Za-z._~-]+)*/?\Z"
+)
+
+
+def _uid(text: str) -> str:
+    # Stricter than for what devices send: nobody has to write a malformed one here.
+    if len(text) > 64 or _UID.match(text) is None:
+        raise ValueError(f"{text[:70]!r} is not a UID: digits and dots, at most 64 characters (PS3.5 9.1)")
+    return text
+
+
+def _public_url(text: str) -> str:
+    found = _PUBLIC_URL.match(text)
+    if found is None or not 0 < int(found[1] or 1) <= 65535:
+        raise ValueError(
+            f"{text[:100]!r} is not http:// or https:// with a host and at most a port and a path, "
+            "such as https://pacs.example.org"
+        )
+    return text.rstrip("/")
+
+
+def _number(value: object) -> object:
+    # YAML's yes, no, on and off would be taken as 1 and 0.
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is not a number")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Timeout = Annotated[Float, Field(ge=0.01, le=DAY)]
+Wait = Annotated[Float, Field(ge=0, le=DAY)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+UidText = Annotated[str, AfterValidator(_uid)]
 Network = Annotated[str, AfterValidator(_network)]
 Listen = Annotated[str, AfterValidator(_listen)]
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
@@ -89,52 +128,54 @@ class Institution(_Section):
 class Dimse(_Section):
     """Limits of the DIMSE server."""
 
-    max_associations: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_associations: Annotated[Int, Field(ge=1, le=10_000)] = 200
     """Associations at the same time, over all workers; more are rejected: local limit exceeded."""
-    max_pdu: Annotated[int, Field(ge=4 * KIB, le=4 * MIB)] = 256 * KIB
+    max_pdu: Annotated[Int, Field(ge=4 * KIB, le=4 * MIB)] = 256 * KIB
     """Largest PDU that peers may send, in bytes."""
-    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    idle_timeout: Timeout = 60.0
     """An association that sends nothing for so many seconds is aborted."""
-    accepted_sop_classes: tuple[str, ...] = ()
+    accepted_sop_classes: tuple[UidText, ...] = ()
     """Private storage SOP classes to accept besides the standard's."""
-    accepted_transfer_syntaxes: tuple[str, ...] = ()
+    accepted_transfer_syntaxes: tuple[UidText, ...] = ()
     """Private transfer syntaxes to accept besides the standard's."""
 
 
 class Http(_Section):
     """Limits of the HTTP server."""
 
-    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    idle_timeout: Timeout = 60.0
     """A request whose body stalls for so many seconds is ended with 408."""
-    keep_alive: Annotated[float, Field(gt=0)] = 30.0
+    send_timeout: Timeout = 60.0
+    """A connection whose client takes nothing of an answer for so many seconds is ended."""
+    keep_alive: Timeout = 30.0
     """An idle connection is kept for so many seconds."""
-    max_connections: Annotated[int, Field(ge=1)] = 1000
-    """Connections at the same time in each worker; more are answered 503."""
-    max_parts: Annotated[int, Field(ge=1)] = 20_000
+    max_connections: Annotated[Int, Field(ge=1, le=100_000)] = 1000
+    """Connections at the same time in each worker; on more, all but probes is answered 503."""
+    max_parts: Annotated[Int, Field(ge=1, le=1_000_000)] = 20_000
     """Instances in one STOW-RS request."""
-    max_search_results: Annotated[int, Field(ge=1)] = 5000
+    max_search_results: Annotated[Int, Field(ge=1, le=100_000)] = 5000
     """Entities in one search answer; more are had by offset."""
 
 
 class Storage(_Section):
     """The data folder."""
 
-    segment_size: Annotated[int, Field(ge=1 * MIB)] = 256 * MIB
+    segment_size: Annotated[Int, Field(ge=1 * MIB, le=TIB)] = 256 * MIB
     """A segment that has grown to so many bytes is closed and the next one begun."""
-    file_threshold: Annotated[int, Field(ge=64 * KIB)] = 8 * MIB
+    file_threshold: Annotated[Int, Field(ge=64 * KIB, le=GIB)] = 8 * MIB
     """Instances above so many bytes are streamed to a file of their own."""
-    buffer_budget: Annotated[int, Field(ge=8 * MIB)] = 96 * MIB
+    buffer_budget: Annotated[Int, Field(ge=8 * MIB, le=TIB)] = 96 * MIB
     """Bytes of arriving instances that one worker holds in memory; what exceeds it is written to files as it comes."""
-    reserve: Annotated[int, Field(ge=0)] = 256 * MIB
+    reserve: Annotated[Int, Field(ge=0, le=1024 * TIB)] = 256 * MIB
     """Free bytes on the disk below which nothing more is ingested."""
-    instance_size_limit: Annotated[int, Field(ge=1 * MIB)] = 16 * GIB
+    instance_size_limit: Annotated[Int, Field(ge=1 * MIB, le=16 * TIB)] = 16 * GIB
     """Largest accepted instance, in bytes."""
 
 
 class Audit(_Section):
     """The journal."""
 
-    interval: Annotated[float, Field(gt=0)] = 60.0
+    interval: Timeout = 60.0
     """Reads of one study by one caller within so many seconds are one entry and one count."""
     anchor: Path | None = None
     """A folder, best on other storage that cannot be rewritten, where signed roots of the chains are put."""
@@ -149,15 +190,17 @@ class Settings(_Section):
     """The data folder."""
     listen: Listen = "127.0.0.1:8080"
     """Where HTTP is served."""
+    public_url: PublicUrl | None = None
+    """The URL under which a balancer offers this server; links are made of it."""
     dicom_listen: Listen = "127.0.0.1:11112"
     """Where DIMSE is served."""
     ae_title: AeTitle = "IMAGEREPO"
     """Our AE title."""
-    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    workers: Annotated[Int, Field(ge=1, le=64)] | None = None
     """HTTP processes, and as many DIMSE processes; default: cores."""
-    drain_delay: Annotated[float, Field(ge=0)] = 0.0
+    drain_delay: Wait = 0.0
     """Seconds at SIGTERM during which all is served while `/readyz` says no: time for a balancer to turn away."""
-    drain_grace: Annotated[float, Field(ge=0)] = 30.0
+    drain_grace: Wait = 30.0
     """Seconds that requests and associations in flight are given at SIGTERM."""
     trusted_proxies: tuple[Network, ...] = ()
     """Balancers whose PROXY protocol v2 header names the sender."""

@@ -284,3 +284,15 @@ def test_a_slow_sender_that_goes_on_is_waited_for() -> None:
         response = client.post(STUDIES, content=slowly(), headers={"Content-Type": RELATED})
         assert response.status_code == 200
         assert json.loads(response.text)
+
+
+@pytest.mark.parametrize(
+    ("coding", "status"), [("gzip", 415), ("zstd", 415), ("identity, br", 415), ("Identity", 200)]
+)
+def test_a_body_that_is_compressed_is_not_taken_for_what_it_holds(coding: str, status: int) -> None:
+    with serving() as one, one.client(headers={"Content-Encoding": coding}) as client:
+        response = stow(client, [make(study="1.1", series="1.1.1")])
+        assert response.status_code == status
+        if status == 415:
+            assert response.headers["accept-encoding"] == "identity"
+            assert "Content-Encoding" in response.text

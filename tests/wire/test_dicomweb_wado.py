@@ -273,3 +273,17 @@ def test_a_reader_that_leaves_is_noticed_and_the_next_one_served() -> None:
             leaving.sendall(f"GET {path_of(content)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert leaving.recv(100)
         assert parts(client.get(path_of(content)))[0][1] == content
+
+
+def test_pixel_data_of_a_deflated_instance_are_refused_with_what_to_do_instead() -> None:
+    content = sample("image_dfl.dcm")
+    with serving() as one, one.client() as client:
+        assert stow(client, [content]).status_code == 200
+        path = path_of(content)
+        for what in ("frames/1", "frames/1,2", "bulkdata/7FE00010"):
+            response = client.get(f"{path}/{what}")
+            assert response.status_code == 406
+            assert "deflated" in response.text
+            assert "retrieve the instance" in response.text
+        assert client.get(f"{path}/bulkdata/00100010").status_code == 200
+        assert client.get(path).status_code == 200

@@ -196,3 +196,81 @@ def test_headers_that_are_too_long_are_refused(size: int) -> None:
         assert b" 400 " in answer or b" 431 " in answer
         with one.client() as client:
             assert client.get("/healthz").status_code == 200
+
+
+def test_two_authorizations_are_refused() -> None:
+    with serving(TENANTS) as one:
+        head = b"GET /dicom-web/studies HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        for first, second in (("admin-a", "admin-b"), ("admin-a", "admin-a"), ("unknown", "admin-a")):
+            both = f"Authorization: Bearer {first}\r\nAuthorization: Bearer {second}\r\n\r\n".encode()
+            assert b" 400 " in ask(one.port, head + both)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:8080"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": "null"},
+        {"Origin": "file://localhost"},
+    ],
+)
+def test_without_tokens_another_site_s_page_stores_nothing(headers: dict[str, str]) -> None:
+    with serving() as one, one.client() as client:
+        client.headers.update(headers)
+        response = stow(client, [make(study="1.1", series="1.1.1")])
+        assert response.status_code == 403
+        assert "Origin" in response.text
+        assert not one.memory.instances
+        assert client.get("/dicom-web/studies").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://localhost:8080"},
+        {"Origin": "http://[::1]"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
+    ],
+)
+def test_without_tokens_our_own_pages_and_programs_store(headers: dict[str, str]) -> None:
+    with serving() as one, one.client() as client:
+        client.headers.update(headers)
+        assert stow(client, [make(study="1.1", series="1.1.1")]).status_code == 200
+
+
+def test_with_tokens_any_site_s_page_that_has_one_stores() -> None:
+    with serving(TENANTS) as one, one.client(headers=bearer("admin-a")) as client:
+        client.headers.update({"Origin": "https://viewer.example", "Sec-Fetch-Site": "cross-site"})
+        assert stow(client, [make(study="1.1", series="1.1.1")]).status_code == 200
+
+
+PUBLIC = "https://pacs.example.org/dicom"
+
+
+def test_behind_a_balancer_every_link_is_what_it_offers() -> None:
+    with serving(Settings(public_url=PUBLIC)) as one, one.client() as client:
+        content = make(study="1.1", series="1.1.1", instance="1.1.1.1")
+        stored = stow(client, [content])
+        found = client.get("/institutions/default/dicom-web/studies")
+        metadata = client.get("/dicom-web/studies/1.1/metadata")
+        page = client.get("/")
+        assert stored.json()["00081190"]["Value"] == [f"{PUBLIC}/dicom-web/studies/1.1"]
+        assert found.json()[0]["00081190"]["Value"] == [f"{PUBLIC}/institutions/default/dicom-web/studies/1.1"]
+        assert metadata.json()[0]["7FE00010"]["BulkDataURI"].startswith(f"{PUBLIC}/dicom-web/studies/1.1/")
+        assert f'href="{PUBLIC}/study/1.1"' in page.text
+        assert 'href="/' not in page.text
+        for response in (stored, found, metadata, page):
+            assert "http://127.0.0.1" not in response.text
+
+
+def test_behind_a_balancer_the_choice_of_institutions_links_to_what_it_offers() -> None:
+    settings = Settings(public_url=PUBLIC, institutions=(Institution(id="a"), Institution(id="b")))
+    with serving(settings) as one, one.client() as client:
+        assert f'href="{PUBLIC}/institutions/b/"' in client.get("/").text
+        assert f'href="{PUBLIC}/institutions/b/dicom-web' in client.get("/institutions/b/").text

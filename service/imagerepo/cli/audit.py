@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from imagerepo.processes import journal
+from imagerepo.processes import assembly, journal
 from imagerepo.settings import load
 
-app = typer.Typer(no_args_is_help=True, help="The journal: who did what.")
+app = typer.Typer(help="The journal: who did what.")
 
 _Data = Annotated[Path | None, typer.Option(help="Data folder.", show_default="data")]
 _Config = Annotated[Path | None, typer.Option(help="Settings file (YAML).", envvar="IMAGEREPO_CONFIG")]
@@ -23,8 +23,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Verify all chains; names the first broken link and ends with status 1."""
-    summary = journal.verify(load(config, {"data": data}), with_bytes=with_bytes)
-    typer.echo(summary.as_json() if as_json else summary.as_text())
+    found = journal.verify(load(config, {"data": data}), with_bytes=with_bytes)
+    typer.echo(journal.as_json(found) if as_json else journal.as_text(found))
 
 
 @app.command()
@@ -37,4 +37,4 @@ def export(data: _Data = None, config: _Config = None) -> None:
 @app.command()
 def key() -> None:
     """Make a key that signs the chains' roots, for setting audit.key."""
-    typer.echo(journal.new_key(), nl=False)
+    typer.echo(assembly.new_anchor_key(), nl=False)

@@ -9,7 +9,7 @@ from imagerepo.processes import logs
 from imagerepo.processes import rebuild as process
 from imagerepo.settings import load
 
-app = typer.Typer(no_args_is_help=True, help="The index.")
+app = typer.Typer(help="The index.")
 
 
 @app.command()

@@ -1,14 +1,17 @@
 """The command `imagerepo`: one verb a module; other packages add verbs by entry point (`imagerepo.commands`)."""
 
+import os
 import sys
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from imagerepo.cli import audit, index, serve, token
 from imagerepo.errors import ImagerepoError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A medical imaging repository.")
+app = typer.Typer(add_completion=False, help="A medical imaging repository.")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 app.add_typer(audit.app, name="audit")
@@ -16,11 +19,33 @@ app.add_typer(index.app, name="index")
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one sentence and status 1."""
+    """Run the command line; a mistake or an error of ours is one sentence and status 1."""
     for entry in entry_points(group="imagerepo.commands"):
         app.add_typer(entry.load(), name=entry.name)
     try:
-        app()
+        status: object = app(prog_name="imagerepo", standalone_mode=False)
+    except TyperException as error:
+        _fail(_mistake(error))
     except ImagerepoError as error:
-        print(f"imagerepo: {error}", file=sys.stderr)  # noqa: T201 - a command's own output
+        _fail(str(error))
+    except typer.Abort:
+        _fail("stopped")
+    except BrokenPipeError:
+        # Who read our output has left; Python would say so again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _mistake(error: TyperException) -> str:
+    """A wrong option or argument, and where the right ones are listed."""
+    context: object = getattr(error, "ctx", None)
+    path: str = getattr(context, "command_path", "imagerepo")
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    return f"{text}; `{path} --help` tells what there is"
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"imagerepo: {sentence}", file=sys.stderr)  # noqa: T201 - a command's own output
+    sys.exit(1)

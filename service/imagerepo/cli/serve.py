@@ -13,6 +13,8 @@ from imagerepo.processes import serve as process
 from imagerepo.processes.serve import Addresses
 from imagerepo.settings import load
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a name, nothing is bound here
+
 
 def serve(
     data: Annotated[Path | None, typer.Option(help="Data folder.", show_default="data")] = None,
@@ -34,7 +36,7 @@ def serve(
     settings = load(config, flags)
 
     def ready(where: Addresses) -> None:
-        typer.echo(_greeting(where, settings.ae_title, settings.data))
+        typer.echo(greeting(where, settings.ae_title, settings.data))
         if samples:
             threading.Thread(target=_load_samples, args=(where,), daemon=True).start()
 
@@ -43,22 +45,32 @@ def serve(
 
 def _load_samples(where: Addresses) -> None:
     try:
-        stored, refused = sample_files.send(where.http)
+        stored, refused = sample_files.send((_reached(where.http[0]), where.http[1]))
     except ForbiddenError as error:
         typer.echo(f"samples: {error}")
     else:
         typer.echo(f"samples: {stored} files stored, {refused} refused (pydicom bundles broken files too)")
 
 
-def _greeting(where: Addresses, ae_title: str, data: Path) -> str:
-    url = f"http://{where.http[0]}:{where.http[1]}"
-    host, port = where.dimse
+def _reached(host: str) -> str:
+    """An address under which this machine reaches a server that listens on `host`."""
+    return _LOOPBACK.get(host, host)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def greeting(where: Addresses, ae_title: str, data: Path) -> str:
+    """What is printed once everything answers."""
+    url = f"http://{_in_url(_reached(where.http[0]))}:{where.http[1]}"
+    host, port = _reached(where.dimse[0]), where.dimse[1]
     return f"""
 imagerepo is ready; data in {data.absolute()}
 
   pages      {url}/
   DICOMweb   {url}/dicom-web
-  DIMSE      {ae_title} at {host}:{port}
+  DIMSE      {ae_title} at {_in_url(host)}:{port}
   metrics    {url}/metrics
 
 Try next, in another terminal:

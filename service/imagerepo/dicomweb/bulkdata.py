@@ -13,19 +13,20 @@ from blake3 import blake3
 from imagerepo.dicom.attributes import PIXEL_TAGS
 from imagerepo.dicom.encoding import DEFLATED_SYNTAXES, encoding_of
 from imagerepo.dicom.inflate import inflate_header
-from imagerepo.dicomweb.frames import Frames, all_ranges
+from imagerepo.dicomweb.frames import Frames, all_ranges, check_addressable
 from imagerepo.dicomweb.locate import Place, find_value, parse_place
 from imagerepo.dicomweb.negotiate import OCTETS, Form, choose_bulk, pixel_syntax
 from imagerepo.dicomweb.parts import Frame, part_type
 from imagerepo.dicomweb.wado import Wado
 from imagerepo.errors import NotFoundError
+from imagerepo.flows.batches import Extent
 from imagerepo.flows.metadata import SLICE, header_size
 from imagerepo.flows.outline import HEADER_LIMIT, Element, blocks, elements, too_large
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
 from imagerepo.model.uids import Uid
 from imagerepo.web.exchange import Exchange
-from imagerepo.web.streaming import send_range
+from imagerepo.web.streaming import send
 from imagerepo.web.validators import caching, digest_of, etag, not_modified
 
 
@@ -41,6 +42,8 @@ class Bulkdata:
         place = parse_place(exchange.parameter("tag"))
         version = await self._wado.admitted_version(exchange)
         pixel = version.layout.pixel
+        if place.tag in PIXEL_TAGS and not place.items:
+            check_addressable(version)
         if place.tag in PIXEL_TAGS and not place.items and pixel is not None:
             ranges = all_ranges(pixel) if pixel.encapsulated else [[(pixel.offset, pixel.length)]]
             await self._frames.send(exchange, version, ranges, "pixels")
@@ -67,9 +70,8 @@ class Bulkdata:
         length = b"%d" % (len(opening) + size + len(closing))
         await exchange.start(200, [(b"content-type", content_type), (b"content-length", length), *caching(answer_tag)])
         if not exchange.head:
-            await exchange.piece(opening)
-            await send_range(exchange, version, element.value, size)
-        await exchange.end(closing)
+            await send(exchange, (opening, Extent(version, element.value, size), closing))
+        await exchange.end()
 
     async def _send(self, exchange: Exchange, version: Version, place: Place) -> None:
         syntax = pixel_syntax(version.transfer_syntax)

@@ -5,20 +5,23 @@ Source: PS3.18 sections 10.4.1.1.6 (Pixel Data Resources), 8.7.3.3.1 and 8.7.3.3
 
 import asyncio
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
 from blake3 import blake3
 
 from imagerepo.dicom import frames as dicom_frames
+from imagerepo.dicom.encoding import DEFLATED_SYNTAXES
 from imagerepo.dicomweb.negotiate import Form, choose_bulk, pixel_syntax, pixel_type
 from imagerepo.dicomweb.parts import Frame, overhead, part_type, total
 from imagerepo.dicomweb.wado import Wado
-from imagerepo.errors import BadRequestError, NotFoundError
+from imagerepo.errors import BadRequestError, NotAcceptableError, NotFoundError
+from imagerepo.flows.batches import Extent, Part
 from imagerepo.model.instance import Layout, PixelLayout, Version
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.first_image import FirstImage
-from imagerepo.web.streaming import send_range
+from imagerepo.web.streaming import send
 from imagerepo.web.validators import caching, digest_of, etag, not_modified
 
 _LIST: Final = re.compile(r"[1-9][0-9]{0,8}(?:,[1-9][0-9]{0,8})*\Z")
@@ -40,6 +43,7 @@ class Frames:
         """The frames that the path lists."""
         numbers = parse_frames(exchange.parameter("frames"))
         version = await self._wado.admitted_version(exchange)
+        check_addressable(version)
         if len(numbers) > _FEW:
             ranges = await asyncio.to_thread(ranges_of, version.layout, numbers)
         else:
@@ -70,17 +74,27 @@ class Frames:
             length = total(length + len(ranges) * overhead(part))
         await exchange.start(200, [*headers, (b"content-length", b"%d" % length), *caching(tag)])
         if not exchange.head:
-            head = opening
-            for one in ranges:
-                if head is between:
-                    await exchange.drained()
-                if head:
-                    await exchange.piece(head)
-                for offset, size in one:
-                    await send_range(exchange, version, offset, size)
-                head = between
+            await send(exchange, _parts(version, ranges, opening, between))
             self._first_image.sent(exchange.caller, version.study_uid)
         await exchange.end(closing)
+
+
+def _parts(version: Version, ranges: list[Ranges], opening: bytes, between: bytes) -> Iterator[Part]:
+    head = opening
+    for one in ranges:
+        yield head
+        for offset, size in one:
+            yield Extent(version, offset, size)
+        head = between
+
+
+def check_addressable(version: Version) -> None:
+    """Raise NotAcceptableError if pixel data are no range of what is stored."""
+    if version.transfer_syntax in DEFLATED_SYNTAXES:
+        raise NotAcceptableError(
+            f"the instance is stored deflated (transfer syntax {version.transfer_syntax}), so that its pixel data "
+            "cannot be had without the rest; retrieve the instance"
+        )
 
 
 def parse_frames(text: str) -> list[int]:

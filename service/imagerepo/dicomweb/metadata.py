@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from imagerepo.dicomweb.negotiate import JSON, check_json
 from imagerepo.dicomweb.wado import Wado, series_scope, study_scope
-from imagerepo.flows.metadata import SLICE, Metadata, header_size, slices
+from imagerepo.flows.metadata import SLICE, Documents, Fresh, Metadata, header_size, slices
 from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
 from imagerepo.web.coding import IDENTITY, Compressor, coding_for, compressor
@@ -30,9 +30,8 @@ class MetadataHandlers:
         """One instance's header."""
         check_json(exchange.accept)
         version = await self._wado.admitted_version(exchange)
-        await self._at_once(
-            exchange, lambda: _single(exchange.repository.metadata, version, exchange.base), digest_of(version)
-        )
+        metadata, url = exchange.repository.metadata, instance_url(exchange.base, version)
+        await self._at_once(exchange, lambda: Documents([metadata.one(version, url)], ()), digest_of(version))
 
     async def study(self, exchange: Exchange) -> None:
         """The headers of a study's instances."""
@@ -49,18 +48,20 @@ class MetadataHandlers:
         page = contents.single_page
         if page is not None and contents.length <= SLICE:
             await self._at_once(
-                exchange, lambda: _joined(exchange.repository.metadata, page, exchange.base), contents.digest
+                exchange, lambda: _documents(exchange.repository.metadata, page, exchange.base), contents.digest
             )
         else:
             await self._pages(exchange, contents)
 
-    async def _at_once(self, exchange: Exchange, make: Callable[[], bytes], digest: str) -> None:
+    async def _at_once(self, exchange: Exchange, make: Callable[[], Documents], digest: str) -> None:
         coding = coding_for(exchange)
         tag = _tag(exchange, digest, coding)
         if await not_modified(exchange, tag):
             return
-        body = await asyncio.to_thread(_encoded, make, compressor(coding))
+        body, fresh = await asyncio.to_thread(_encoded, make, compressor(coding))
         await exchange.answer(200, JSON.encode(), body, [*_coded(coding), *caching(tag)])
+        if fresh:
+            await asyncio.to_thread(exchange.repository.metadata.keep, fresh)  # while the answer is on its way
 
     async def _pages(self, exchange: Exchange, contents: Contents) -> None:
         coding = coding_for(exchange)
@@ -101,17 +102,16 @@ def _coded(coding: str) -> Headers:
     return [] if coding == IDENTITY else [(b"content-encoding", coding.encode())]
 
 
-def _joined(metadata: Metadata, page: Sequence[Version], base: str) -> bytes:
-    return b",".join(metadata.of(page, [instance_url(base, version) for version in page]))
+def _documents(metadata: Metadata, page: Sequence[Version], base: str) -> Documents:
+    return metadata.of(page, [instance_url(base, version) for version in page])
 
 
-def _single(metadata: Metadata, version: Version, base: str) -> bytes:
-    return metadata.one(version, instance_url(base, version))
-
-
-def _encoded(make: Callable[[], bytes], one: Compressor) -> bytes:
-    return one.compress(b"[" + make() + b"]") + one.flush()
+def _encoded(make: Callable[[], Documents], one: Compressor) -> tuple[bytes, Fresh]:
+    made = make()
+    return one.compress(b"[" + b",".join(made.texts) + b"]") + one.flush(), made.fresh
 
 
 def _page(metadata: Metadata, page: Sequence[Version], base: str, one: Compressor, opening: bytes) -> bytes:
-    return one.compress(opening + _joined(metadata, page, base))
+    made = _documents(metadata, page, base)
+    metadata.keep(made.fresh)
+    return one.compress(opening + b",".join(made.texts))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from imagerepo.dicomweb import results
 from imagerepo.dicomweb.negotiate import JSON, check_json
 from imagerepo.dicomweb.query import Search, Within, parse
+from imagerepo.dicomweb.warnings import warning
 from imagerepo.model.query import Between, Found, Key, Level, Query, Wildcard
 from imagerepo.web.coding import IDENTITY, WORTHWHILE, coding_for, compress
 from imagerepo.web.exchange import Exchange
@@ -105,12 +106,10 @@ def _text(exchange: Exchange) -> str:
 
 
 def _warnings(exchange: Exchange, search: Search, *, more: bool) -> Headers:
-    agent = exchange.base.partition("//")[2].partition("/")[0].encode()
-    headers: Headers = []
-    for name in search.unsupported:
-        text = b'"The %s parameter is not supported. Only literal matching has been performed."' % name.encode()
-        headers.append((b"warning", b"299 %s %s" % (agent, text)))
+    texts = [
+        f"The {name} parameter is not supported. Only literal matching has been performed."
+        for name in search.unsupported
+    ]
     if more:
-        text = b'"There are additional results that can be requested."'
-        headers.append((b"warning", b"299 %s %s" % (agent, text)))
-    return headers
+        texts.append("There are additional results that can be requested.")
+    return [warning(exchange.base, text) for text in texts]

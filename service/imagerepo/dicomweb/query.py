@@ -11,7 +11,7 @@ from typing import Final
 
 from imagerepo.dicom import attributes
 from imagerepo.errors import BadRequestError
-from imagerepo.model.query import Between, Equals, Key, Level, Match, OneOf, Query, Wildcard
+from imagerepo.model.query import MOST_VALUES, Between, Equals, Key, Level, Match, OneOf, Query, Wildcard
 from imagerepo.model.uids import Uid, is_uid
 
 _LARGEST_OFFSET: Final = 100_000_000
@@ -21,6 +21,8 @@ _DATE: Final = re.compile(r"[0-9]{8}\Z")
 _TIME: Final = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?\Z")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}\Z")
 _LIST: Final = re.compile(r"[,\\]")
+_MODALITIES: Final = 100
+"""Modalities in one list: there are not so many."""
 _KEYS: Final = {key.tag: key for key in Key}
 _DEPTH: Final = {Level.STUDY: 0, Level.SERIES: 1, Level.INSTANCE: 2}
 # Of a study one may ask for the modality of any of its series.
@@ -135,7 +137,7 @@ def _match(key: Key, values: list[str], level: Level) -> Match | None:
     if key.vr == "UI":
         return _uids(name, [uid for value in values for uid in _LIST.split(value)])
     if key is Key.MODALITIES_IN_STUDY or (key is Key.MODALITY and level is Level.STUDY):
-        several = tuple(code for value in values for code in _LIST.split(value) if code)
+        several = _list(name, (code for value in values for code in _LIST.split(value) if code), _MODALITIES)
         if len(several) > 1:
             return OneOf(several)
         values = list(several) or [""]
@@ -178,7 +180,16 @@ def _uids(name: str, values: list[str]) -> Match | None:
             raise BadRequestError(
                 f"{name} {value[:70]!r} is not a UID: digits and dots, 1 to 64 characters (PS3.5 9.1)"
             )
-    return Equals(wanted[0]) if len(wanted) == 1 else OneOf(tuple(dict.fromkeys(wanted)))
+    several = _list(name, wanted, MOST_VALUES)
+    return Equals(several[0]) if len(several) == 1 else OneOf(several)
+
+
+def _list(name: str, values: Iterable[str], most: int) -> tuple[str, ...]:
+    """Each value once."""
+    several = tuple(dict.fromkeys(values))
+    if len(several) > most:
+        raise BadRequestError(f"{name} lists {len(several)} values; {most} at the most are searched at once")
+    return several
 
 
 def _range(name: str, value: str, check: Callable[[str, str], None]) -> Match:

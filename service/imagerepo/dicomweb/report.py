@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imagerepo.dicom.values import quote
+from imagerepo.dicomweb.warnings import warning
 from imagerepo.errors import (
     BadDicomError,
     ConflictError,
@@ -19,6 +20,7 @@ from imagerepo.errors import (
 )
 from imagerepo.model.arrival import Outcome
 from imagerepo.model.uids import Uid
+from imagerepo.web.faults import Headers
 
 # Failure Reason (0008,1197); the first class that an error is an instance of decides.
 _OUT_OF_RESOURCES: Final = 0xA700
@@ -37,6 +39,8 @@ _REASONS: Final[tuple[tuple[type[ImagerepoError], int], ...]] = (
     (BadDicomError, _CANNOT_UNDERSTAND),
 )
 _COMMENT: Final = 64  # characters of an LO
+_TOLD: Final = 8  # longer sentences that an answer's headers tell
+_SENTENCE: Final = 500  # characters of each
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class Report:
     _stored: list[str] = field(default_factory=list[str])
     _failed: list[str] = field(default_factory=list[str])
     _unreadable: list[str] = field(default_factory=list[str])
+    _cut: list[str] = field(default_factory=list[str])  # sentences longer than a comment may be, the first of them
     _studies: set[Uid] = field(default_factory=set[Uid])
     _causes: set[type[ImagerepoError]] = field(default_factory=set[type[ImagerepoError]])
 
@@ -72,12 +77,12 @@ class Report:
         if outcome.instance_uid is None:
             self.refuse(outcome.error, number)
         else:
-            self._failed.append(_item([*_comment(outcome.error, number), *_sop(outcome), _reason(outcome.error)]))
+            self._failed.append(_item([self._comment(outcome.error, number), *_sop(outcome), _reason(outcome.error)]))
 
     def refuse(self, error: ImagerepoError, number: int) -> None:
         """Enter a part that names no instance, as far as it could be read."""
         self._causes.add(type(error))
-        self._unreadable.append(_item([*_comment(error, number), _reason(error)]))
+        self._unreadable.append(_item([self._comment(error, number), _reason(error)]))
 
     @property
     def status(self) -> int:
@@ -90,6 +95,19 @@ class Report:
             return 507
         # 409 tells the sender that repeating cannot help; that must be true of something.
         return 503 if all(issubclass(cause, UnavailableError) for cause in self._causes) else 409
+
+    def headers(self) -> Headers:
+        """The sentences for which a comment has no room: the first of them, each whole."""
+        return [warning(self.base, text[:_SENTENCE]) for text in self._cut]
+
+    def _comment(self, error: ImagerepoError, number: int) -> str:
+        # Error Comment, as C-STORE answers have it (PS3.7 9.3.1.2): the part and what is wrong with it.
+        text = f"part {number}: {error}"
+        if len(text) > _COMMENT:
+            if len(self._cut) < _TOLD:
+                self._cut.append(text)
+            text = f"{text[: _COMMENT - 1]}…"
+        return f'"00000902":{{"vr":"LO","Value":[{quote(text)}]}}'
 
     def summary(self) -> str:
         """What was stored, for an answer that is an error."""
@@ -131,9 +149,3 @@ def _retrieve(url: str) -> str:
 def _reason(error: ImagerepoError) -> str:
     code = next((code for kind, code in _REASONS if isinstance(error, kind)), _CANNOT_UNDERSTAND)
     return f'"00081197":{{"vr":"US","Value":[{code}]}}'
-
-
-def _comment(error: ImagerepoError, number: int) -> list[str]:
-    # Error Comment, as C-STORE answers have it (PS3.7 9.3.1.2): the part and what is wrong with it.
-    text = f"part {number}: {error}"
-    return [f'"00000902":{{"vr":"LO","Value":[{quote(text[:_COMMENT])}]}}']

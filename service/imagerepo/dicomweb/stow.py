@@ -19,11 +19,12 @@ from imagerepo.flows.ingest.receive import Receiver
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.uids import Uid
 from imagerepo.web.exchange import Exchange
-from imagerepo.web.faults import StalledError, UnsupportedMediaTypeError
+from imagerepo.web.faults import ContentCodingError, StalledError, UnsupportedMediaTypeError
 from imagerepo.web.media import MediaType, parse_media_type
 from imagerepo.web.multipart import Begin, Bytes, End, Event, Parser, boundary_of
 
 _RELATED: Final = "multipart/related"
+_PLAIN: Final = frozenset({"", "identity"})
 _UNTYPED: Final = frozenset({"", DICOM})
 
 
@@ -39,6 +40,9 @@ async def store_to_study(exchange: Exchange) -> None:
 
 async def _store(exchange: Exchange, study_uid: Uid | None) -> None:
     check_json(exchange.accept)
+    coding = exchange.header(b"content-encoding").strip().lower()
+    if coding not in _PLAIN:
+        raise ContentCodingError(f"Content-Encoding {coding[:40]!r} is not taken; send the body as it is, identity")
     content_type = parse_media_type(exchange.header(b"content-type"), "Content-Type")
     parts = _parts(exchange, content_type)
     ingest = exchange.repository.ingest
@@ -52,7 +56,7 @@ async def _store(exchange: Exchange, study_uid: Uid | None) -> None:
             await batches.finish()
             raise type(error)(f"{error}; {report.summary()}") from error
         await batches.finish()
-    await exchange.answer(report.status, JSON.encode(), report.encode())
+    await exchange.answer(report.status, JSON.encode(), report.encode(), report.headers())
 
 
 def _parts(exchange: Exchange, content_type: MediaType) -> AsyncGenerator[Event, None]:

@@ -4,9 +4,11 @@ Source: PS3.18 section 10.4 (Retrieve Transaction), 10.4.1.1.1 (Instance Resourc
 """
 
 import secrets
+from collections.abc import Iterator, Sequence
 
 from imagerepo.dicomweb.negotiate import DICOM, Form, checker_of_many, choose_instance
 from imagerepo.dicomweb.parts import Frame, overhead, part_type, total
+from imagerepo.flows.batches import Part
 from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
 from imagerepo.model.uids import Uid
@@ -14,7 +16,7 @@ from imagerepo.web.contents import survey
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.faults import Headers
 from imagerepo.web.first_image import FirstImage
-from imagerepo.web.streaming import send_file
+from imagerepo.web.streaming import send, whole
 from imagerepo.web.validators import caching, digest_of, etag, not_modified
 
 
@@ -44,11 +46,9 @@ class Wado:
             200, [(b"content-type", content_type), (b"content-length", b"%d" % length), *caching(tag)]
         )
         if not exchange.head:
-            if opening:
-                await exchange.piece(opening)
-            await send_file(exchange, version)
+            await send(exchange, (opening, whole(version), closing))
             self._first_image.sent(exchange.caller, version.study_uid)
-        await exchange.end(closing)
+        await exchange.end()
 
     async def study(self, exchange: Exchange) -> None:
         """All instances of a study."""
@@ -89,15 +89,20 @@ class Wado:
         await exchange.start(200, [(b"content-type", frame.content_type), *headers])
         if not exchange.head:
             write_head = frame.opening
-            async for page in contents.pages(retrieve):
-                for version in page:
+
+            def framed(versions: Sequence[Version]) -> Iterator[Part]:
+                for version in versions:
                     check(version.transfer_syntax)
-                    await exchange.drained()
-                    await exchange.piece(write_head(part_type(DICOM, version.transfer_syntax)))
-                    await send_file(exchange, version)
-                    if write_head == frame.opening:
-                        self._first_image.sent(exchange.caller, contents.study_uid)
-                    write_head = frame.between
+                    yield write_head(part_type(DICOM, version.transfer_syntax))
+                    yield whole(version)
+
+            async for page in contents.pages(retrieve):
+                rest = page
+                if write_head == frame.opening:
+                    await send(exchange, framed(page[:1]))
+                    self._first_image.sent(exchange.caller, contents.study_uid)
+                    rest, write_head = page[1:], frame.between
+                await send(exchange, framed(rest))
         await exchange.end(frame.closing)
 
 

@@ -47,9 +47,10 @@ from imagerepo.dimse.pdu import (
     TransportClosedError,
     data_pdus,
 )
+from imagerepo.dimse.refusals import Refusals
 from imagerepo.dimse.services import Operation, Request, Services
 from imagerepo.dimse.states import EVENT_OF_PDU, NEXT_STATE, TRANSITIONS, Action, Event, State
-from imagerepo.errors import ForbiddenError, ImagerepoError, NotFoundError
+from imagerepo.errors import ForbiddenError, NotFoundError, RefusedError
 from imagerepo.flows.repository import Repository
 from imagerepo.model.caller import Caller, Protocol
 
@@ -74,6 +75,7 @@ class Acceptor:
     """Take a place for an association; the reason if there is none."""
     leave: Callable[[], None]
     """Give the place back."""
+    refusals: Refusals
 
 
 class Association:
@@ -265,20 +267,15 @@ class Association:
         reason = self._acceptor.admit()
         return None if reason is None else Reject(RejectResult.TRANSIENT, reason)
 
-    def _journal(self, request: AssociateRequest, error: ImagerepoError) -> None:
+    def _journal(self, request: AssociateRequest, error: RefusedError) -> None:
         """Enter a refused association into the journal of the institution that was called, if one was."""
-        repository = self._acceptor.repository
-        institutions = repository.access.institutions()
+        access = self._acceptor.repository.access
+        institutions = access.institutions()
         if len(institutions) > 1:
-            called = {
-                one.id
-                for one in repository.settings.tenants
-                if request.called in (one.called_ae_titles or (repository.settings.ae_title,))
-            }
-            institutions = tuple(one for one in institutions if one in called)
+            institutions = access.called(request.called)
         for institution in institutions[:1]:
             caller = Caller(institution, f"ae:{request.calling}", self._address, Protocol.DIMSE, frozenset())
-            repository.ingest.refuse(caller, error)
+            self._acceptor.refusals.enter(caller, error)
 
     def _accept(self) -> None:
         assert self._request is not None

@@ -26,6 +26,7 @@ from imagerepo.dimse.pdu import (
     StoppedError,
     TransportClosedError,
 )
+from imagerepo.dimse.refusals import Refusals
 from imagerepo.dimse.services import Services
 from imagerepo.errors import BadRequestError
 from imagerepo.flows.repository import Repository
@@ -42,6 +43,7 @@ _POLL: Final = 0.5  # seconds; a wake-up that was lost is made good by then
 # A process waits before it takes a further connection, the longer the more associations it has: so connections
 # that come at once spread over the processes that wait for them, instead of all going to the one that ran first.
 _DEFER_STEP, _DEFER_MOST = 0.0005, 0.003  # seconds
+_CLOSE_EVERY: Final = 1.0  # seconds between looks for refusals whose interval is over
 _LAST_ANSWERS: Final = 5.0  # seconds for requests in progress when the grace ends, and for peers to close
 
 
@@ -68,7 +70,10 @@ class DimseServer:
         offered = offer(settings.dimse)
         self._repository = repository
         self._listening = listening_socket
-        self._acceptor = Acceptor(repository, offered, Services(repository, offered), self._admit, self._leave)
+        self._refusals = Refusals(repository.ingest, settings.audit.interval)
+        self._acceptor = Acceptor(
+            repository, offered, Services(repository, offered), self._admit, self._leave, self._refusals
+        )
         self._take_place = admit
         self._give_place = leave
         self._proxies = networks(settings.trusted_proxies)
@@ -77,6 +82,7 @@ class DimseServer:
         self._threads: dict[threading.Thread, tuple[PduReader, Association | None]] = {}
         self._associations = 0
         self._draining = False
+        self._ended = threading.Event()
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._number = 0
 
@@ -91,6 +97,7 @@ class DimseServer:
         poll = select.poll()
         poll.register(self._listening, select.POLLIN)
         poll.register(self._wake_receiver, select.POLLIN)
+        threading.Thread(target=self._close_refusals, name="refusals", daemon=True).start()
         try:
             while not self._draining:
                 if poll.poll(_POLL * 1000) and not self._draining:
@@ -109,7 +116,13 @@ class DimseServer:
         self._draining = True
         with suppress(OSError):
             self._wake_sender.send(b"\0")
-        deadline = time.monotonic() + grace_seconds
+        try:
+            self._end_associations(time.monotonic() + grace_seconds)
+        finally:
+            self._ended.set()
+            self._refusals.close_all()
+
+    def _end_associations(self, deadline: float) -> None:
         self._join(deadline)
         with self._lock:
             left = list(self._threads.values())
@@ -122,6 +135,10 @@ class DimseServer:
             else:
                 association.stop()
         self._join(time.monotonic() + _LAST_ANSWERS)
+
+    def _close_refusals(self) -> None:
+        while not self._ended.wait(_CLOSE_EVERY):
+            self._refusals.close()
 
     def _join(self, deadline: float) -> None:
         while time.monotonic() < deadline:

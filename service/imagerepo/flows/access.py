@@ -63,6 +63,10 @@ class Access:
         """What that institution does with different bytes under a known UID."""
         return self._book.on_difference.get(institution, OnDifference.VERSION)
 
+    def called(self, ae_title: str) -> tuple[str, ...]:
+        """Ids of the institutions that are called by that AE title."""
+        return self._book.called(ae_title)
+
     def institutions(self) -> tuple[str, ...]:
         """Ids of all institutions."""
         return tuple(self._book.on_difference)
@@ -82,6 +86,9 @@ class _Book:
             for one in institutions
             for token in one.tokens
         }
+
+    def called(self, ae_title: str) -> tuple[str, ...]:
+        return tuple(one.id for one in self._by_called.get(ae_title, ()))
 
     def association(self, called: str, calling: str, address: str) -> Caller:
         candidates = self._by_called.get(called)

@@ -6,6 +6,9 @@ from typing import TypeAlias
 
 from imagerepo.model.uids import Uid
 
+MOST_VALUES = 1000
+"""Values in one list; what is more costs the index more than asking again."""
+
 
 class Level(StrEnum):
     """The level whose entities are returned."""
@@ -57,7 +60,7 @@ class Equals:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """List of UID matching (C.2.2.2.2)."""
+    """List of UID matching (C.2.2.2.2); at most MOST_VALUES, each once."""
 
     values: tuple[str, ...]
 

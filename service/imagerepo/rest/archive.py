@@ -4,6 +4,9 @@ Entries are stored, not deflated, with the CRC-32 that ingest computed: pixel da
 from the store to the network as they are.
 """
 
+from collections.abc import Iterator, Sequence
+
+from imagerepo.flows.batches import Part
 from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
 from imagerepo.rest.zipstream import Directory, Entry, Length
@@ -11,7 +14,7 @@ from imagerepo.web.contents import survey
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.faults import Headers
 from imagerepo.web.first_image import FirstImage
-from imagerepo.web.streaming import send_file
+from imagerepo.web.streaming import send, whole
 from imagerepo.web.validators import caching, etag, not_modified
 
 
@@ -54,14 +57,21 @@ class Archive:
         await exchange.start(200, headers)
         directory = Directory()
         if not exchange.head:
+            begun = False
             async for page in contents.pages(retrieve):
-                for version in page:
-                    entry = Entry(_name(version), version.size, version.crc32, version.received_at)
-                    await exchange.drained()
-                    await exchange.piece(directory.add(entry))
-                    await send_file(exchange, version)
+                rest = page
+                if not begun:
+                    await send(exchange, _entries(directory, page[:1]))
                     self._first_image.sent(exchange.caller, contents.study_uid)
+                    begun, rest = True, page[1:]
+                await send(exchange, _entries(directory, rest))
         await exchange.end(b"" if exchange.head else directory.end())
+
+
+def _entries(directory: Directory, versions: Sequence[Version]) -> Iterator[Part]:
+    for version in versions:
+        yield directory.add(Entry(_name(version), version.size, version.crc32, version.received_at))
+        yield whole(version)
 
 
 def _name(version: Version) -> bytes:

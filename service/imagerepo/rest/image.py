@@ -7,11 +7,12 @@ import re
 from typing import Final
 
 from imagerepo.errors import BadRequestError
+from imagerepo.flows.batches import Extent
 from imagerepo.model.scope import Scope
 from imagerepo.rest.ranges import asked_range
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.first_image import FirstImage
-from imagerepo.web.streaming import send_range
+from imagerepo.web.streaming import send
 from imagerepo.web.validators import caching, digest_of, etag, not_modified
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}\Z")
@@ -48,7 +49,7 @@ class Image:
             headers.append((b"content-range", b"bytes %d-%d/%d" % (offset, offset + length - 1, version.size)))
         await exchange.start(200 if asked is None else 206, headers)
         if not exchange.head:
-            await send_range(exchange, version, offset, length)
+            await send(exchange, (Extent(version, offset, length),))
             if asked is None:
                 self._first_image.sent(exchange.caller, version.study_uid)
         await exchange.end()

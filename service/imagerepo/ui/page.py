@@ -5,6 +5,7 @@ Everything from a data set is hostile until escaped; the page may load nothing a
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from imagerepo.model.query import StudyRow
@@ -25,22 +26,31 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def render_start(institution: str, prefix: str, holdings: Holdings | None, studies: Sequence[StudyRow]) -> str:
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What stands before the path of each link: '', unless a balancer offers us elsewhere."""
+
+    root: str  # of what all institutions share
+    base: str  # of the caller's institution
+
+
+def render_start(institution: str, links: Links, holdings: Holdings | None, studies: Sequence[StudyRow]) -> str:
     """The page of one institution.
 
     Args:
         institution: the caller's.
-        prefix: what stands before each link's path.
+        links: where links lead.
         holdings: what it has; None if nothing yet.
         studies: the latest ones.
     """
     title = f"imagerepo · {institution}"
-    return _page(title, _counts(institution, holdings) + _studies(prefix, studies) + _uses(prefix))
+    return _page(title, _counts(institution, holdings) + _studies(links.base, studies) + _uses(links))
 
 
-def render_choice(institutions: Sequence[str]) -> str:
+def render_choice(institutions: Sequence[str], root: str) -> str:
     """The page of callers who may see several institutions and named none."""
-    links = "".join(f'<li><a href="/institutions/{escape(one)}/">{escape(one)}</a></li>' for one in institutions)
+    base = escape(f"{root}/institutions/")
+    links = "".join(f'<li><a href="{base}{escape(one)}/">{escape(one)}</a></li>' for one in institutions)
     return _page("imagerepo", f"<h2>Institutions</h2><ul>{links}</ul>")
 
 
@@ -98,13 +108,13 @@ def _date(text: str) -> str:
     return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 else text
 
 
-def _uses(prefix: str) -> str:
-    base = escape(prefix)
+def _uses(links: Links) -> str:
+    root, base = escape(links.root), escape(links.base)
     return (
         "<h2>What to try</h2><ul>"
         f'<li>search: <a href="{base}/dicom-web/studies?limit=20"><code>{base}/dicom-web/studies</code></a></li>'
         f"<li>store: <code>POST {base}/dicom-web/studies</code>, or C-STORE</li>"
         f"<li>fetch: <code>{base}/image/{{SOP Instance UID}}</code>, "
         f"<code>{base}/series/{{Series Instance UID}}</code></li>"
-        '<li>health: <a href="/readyz">/readyz</a>, <a href="/metrics">/metrics</a></li></ul>'
+        f'<li>health: <a href="{root}/readyz">{root}/readyz</a>, <a href="{root}/metrics">{root}/metrics</a></li></ul>'
     )

@@ -10,7 +10,7 @@ from imagerepo.errors import NotFoundError
 from imagerepo.flows.repository import Repository
 from imagerepo.model.caller import Role
 from imagerepo.model.query import Level, Query
-from imagerepo.ui.page import CONTENT_SECURITY_POLICY, render_choice, render_start
+from imagerepo.ui.page import CONTENT_SECURITY_POLICY, Links, render_choice, render_start
 from imagerepo.web.endpoint import Endpoint, Verb, resolve
 from imagerepo.web.exchange import PREFIX, Exchange
 
@@ -31,8 +31,9 @@ async def start(exchange: Exchange) -> None:
     query = Query(institution, Level.STUDY, (), _LATEST)
     found = await asyncio.to_thread(repository.search.search, query)
     holdings = await asyncio.to_thread(repository.index.holdings)
-    prefix: str = exchange.connection.get(PREFIX, "")
-    page = render_start(institution, prefix, holdings.get(institution), [one.study for one in found])
+    root = repository.settings.public_url or ""
+    base = f"{root}{exchange.connection.get(PREFIX, '')}"
+    page = render_start(institution, Links(root, base), holdings.get(institution), [one.study for one in found])
     await exchange.answer(200, _HTML, page.encode("utf-8", "replace"), _HEADERS)
 
 
@@ -55,7 +56,7 @@ class _Start:
 
 
 async def _choose(repository: Repository, send: Send) -> None:
-    body = render_choice(repository.access.institutions()).encode()
+    body = render_choice(repository.access.institutions(), repository.settings.public_url or "").encode()
     headers = [(b"content-type", _HTML), (b"content-length", b"%d" % len(body)), *_HEADERS]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

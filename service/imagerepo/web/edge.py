@@ -1,5 +1,6 @@
 """The outermost layer: the institution in the URL, metrics, and errors made answers."""
 
+import asyncio
 import time
 from typing import Any, Final
 
@@ -8,10 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from imagerepo import telemetry
-from imagerepo.errors import NotFoundError
+from imagerepo.errors import NotFoundError, UnavailableError
 from imagerepo.web.endpoint import split_institution
 from imagerepo.web.exchange import PREFIX
-from imagerepo.web.faults import Fault, GoneError, fault_of
+from imagerepo.web.faults import GoneError, fault_of, send_fault
 
 OTHER: Final = "other"
 """The label of what no route or method of ours is."""
@@ -41,10 +42,15 @@ class Edge:
             await self._routed(connection, receive, watched)
         except GoneError:
             watched.status = watched.status or _GONE
+        except asyncio.CancelledError:
+            if watched.status:
+                raise
+            error = UnavailableError("the server is ending, and this took longer than drain_grace; send it again")
+            await send_fault(watched, fault_of(error))
         except Exception as error:
             if watched.status:
                 raise  # the headers have left: only a broken connection can tell
-            await _answer(watched, fault_of(error))
+            await send_fault(watched, fault_of(error))
         finally:
             telemetry.http_requests_in_flight.dec()
             self._count(connection, watched.status or 500, time.perf_counter() - started)
@@ -77,18 +83,6 @@ class _Watched:
         if message["type"] == "http.response.start":
             self.status = message["status"]
         await self._send(message)
-
-
-async def _answer(send: Send, fault: Fault) -> None:
-    body = f"{fault.text}\n".encode("utf-8", "replace")
-    headers: list[tuple[bytes, bytes]] = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-content-type-options", b"nosniff"),
-        *fault.headers,
-    ]
-    await send({"type": "http.response.start", "status": fault.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def not_found(connection: Connection, receive: Receive, send: Send) -> Any:  # noqa: ANN401 - an ASGI application

@@ -5,7 +5,6 @@ HEAD comes with GET; OPTIONS tells the methods; anything else is 405 with Allow.
 Source: RFC 9110 sections 9.3.2 (HEAD), 9.3.7 (OPTIONS), 15.5.6 (405).
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,18 +13,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from imagerepo.errors import ForbiddenError, UnauthorizedError
+from imagerepo.errors import BadRequestError, ForbiddenError, UnauthorizedError
 from imagerepo.flows.repository import Repository
 from imagerepo.model.caller import Caller, Role
-from imagerepo.settings import split_listen
+from imagerepo.web import sites
 from imagerepo.web.exchange import PREFIX, Exchange
 from imagerepo.web.faults import MethodError
 
 Handler = Callable[[Exchange], Awaitable[None]]
 _INSTITUTIONS: Final = "/institutions/"
 _SCHEME: Final = b"bearer "
-_OWN_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_PORT: Final = re.compile(r":[0-9]{0,5}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +70,17 @@ def resolve(repository: Repository, connection: Connection) -> Caller:
     """Who asks.
 
     Raises:
+        BadRequestError: more than one Authorization.
         UnauthorizedError, ForbiddenError, NotFoundError: see flows.access.
     """
     if repository.access.tokenless:
-        _check_host(connection, repository.settings.listen)
+        sites.check(connection, repository.settings.listen)
     token = None
     for name, value in connection["headers"]:
         if name == b"authorization":
+            if token is not None:
+                # Which of them a balancer before us went by cannot be known (RFC 9110 section 5.3).
+                raise BadRequestError("Authorization is sent twice; send it once")
             if value[: len(_SCHEME)].lower() != _SCHEME:
                 raise UnauthorizedError("Authorization must be 'Bearer' and a token (RFC 6750 section 2.1)")
             token = value[len(_SCHEME) :].strip().decode("latin-1")
@@ -88,17 +89,6 @@ def resolve(repository: Repository, connection: Connection) -> Caller:
     # A socket without a peer address is a local one.
     address = client[0] if client else "127.0.0.1"
     return repository.access.http(token, prefix.removeprefix(_INSTITUTIONS) or None, address)
-
-
-def _check_host(connection: Connection, listen: str) -> None:
-    """Refuse what a page in a local browser sends under its own name, made to resolve to loopback (DNS rebinding)."""
-    named = [value.decode("latin-1").lower() for name, value in connection["headers"] if name == b"host"]
-    hosts = [_PORT.sub("", host).strip("[]") for host in named]
-    if len(hosts) != 1 or hosts[0] not in {*_OWN_HOSTS, split_listen(listen)[0].lower()}:
-        raise ForbiddenError(
-            f"without tokens (setting institutions[].tokens) only Host localhost, 127.0.0.1, [::1] or the address of "
-            f"the setting listen is served, not {', '.join(named)[:100]!r}"
-        )
 
 
 def split_institution(path: str) -> tuple[str, str]:

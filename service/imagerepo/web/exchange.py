@@ -31,7 +31,9 @@ _PARAMETERS: Final = 200  # in one query
 class Exchange:
     """One request, with its caller known and allowed."""
 
-    __slots__ = ("_headers", "_query", "_receive", "_send", "_sent", "_watch", "caller", "connection", "repository")
+    __slots__ = (
+        "_headers", "_query", "_receive", "_send", "_sent", "_start", "_watch", "caller", "connection", "repository",
+    )  # fmt: skip
 
     def __init__(
         self, connection: Connection, receive: Receive, send: Send, caller: Caller, repository: Repository
@@ -44,6 +46,7 @@ class Exchange:
         self._headers: dict[bytes, bytes] | None = None
         self._query: list[tuple[str, str]] | None = None
         self._sent = 0  # bytes
+        self._start: tuple[int, Headers] | None = None  # not sent yet
         self._watch: asyncio.Task[None] | None = None
 
     # What was asked
@@ -90,6 +93,9 @@ class Exchange:
     def base(self) -> str:
         """The URL below which the caller sees its institution."""
         connection = self.connection
+        public = self.repository.settings.public_url
+        if public is not None:
+            return f"{public}{connection.get(PREFIX, '')}"
         host = self.header(b"host")
         name, port = connection["server"] or ("localhost", None)
         # Some clients leave the port out (dicomweb-client); of our own address we know it.
@@ -125,11 +131,18 @@ class Exchange:
     # What is answered
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send status and headers."""
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        """Begin the answer. It leaves with the body's first piece: what fails before that is an error's answer."""
+        self._start = status, headers
+
+    async def _begin(self) -> None:
+        start, self._start = self._start, None
+        if start is not None:
+            await self._send({"type": "http.response.start", "status": start[0], "headers": start[1]})
 
     async def piece(self, body: Buffer) -> None:
         """Send some of the body."""
+        if self._start is not None:
+            await self._begin()
         self._sent += len(body)
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
@@ -139,6 +152,8 @@ class Exchange:
         Raises:
             GoneError: the client left.
         """
+        if self._start is not None:
+            return  # nothing was sent
         await self._send({"type": "http.response.body", "body": b"", "more_body": True})
         if self._watch is not None:
             if self._watch.done():
@@ -148,6 +163,8 @@ class Exchange:
 
     async def end(self, body: Buffer = b"") -> None:
         """Send the last of the body."""
+        if self._start is not None:
+            await self._begin()
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def answer(self, status: int, content_type: bytes, body: bytes, headers: Headers | None = None) -> None:

@@ -3,9 +3,12 @@
 Source: RFC 9110 section 15 (Status Codes), RFC 4918 section 11.5 (507), PS3.18 section 8.5 (Status Codes).
 """
 
+import errno
 import logging
 from dataclasses import dataclass
 from typing import Final
+
+from starlette.types import Send
 
 from imagerepo.errors import (
     BadRequestError,
@@ -33,6 +36,10 @@ class StalledError(RefusedError):
 
 class UnsupportedMediaTypeError(RefusedError):
     """The request's body is of a type that is not taken here; the message names those that are."""
+
+
+class ContentCodingError(UnsupportedMediaTypeError):
+    """The request's body is compressed."""
 
 
 class MethodError(RefusedError):
@@ -82,18 +89,38 @@ _STATUS: Final[tuple[tuple[type[ImagerepoError], int], ...]] = (
     (UnavailableError, 503),
     (DamagedError, 500),
 )
+_OF_THE_DISK: Final = frozenset({errno.EIO, errno.EROFS, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EACCES})
 _RETRY_SECONDS: Final = b"1"
+_WHAT_TO_DO: Final = "`imagerepo audit verify --bytes` tells all that is damaged; a backup has to bring it back"
 
 
 def fault_of(error: Exception) -> Fault:
     """The answer to a request that ended in `error`."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        log.error("http.failed", exc_info=error)
+        # Not its file name: that is the server's own.
+        return Fault(500, f"the server's disk failed: {error.strerror}; its log says where, and {_WHAT_TO_DO}", [])
     if not isinstance(error, ImagerepoError):
         log.error("http.failed", exc_info=error)
         return Fault(500, "an error of the server, which its log describes", [])
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if status == 500:
         log.error("http.failed", exc_info=error)
-    return Fault(status, str(error), _headers(error))
+    text = f"{error}; {_WHAT_TO_DO}" if isinstance(error, DamagedError) else str(error)
+    return Fault(status, text, _headers(error))
+
+
+async def send_fault(send: Send, fault: Fault) -> None:
+    """Send an answer that says what is wrong."""
+    body = f"{fault.text}\n".encode("utf-8", "replace")
+    headers: Headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+        *fault.headers,
+    ]
+    await send({"type": "http.response.start", "status": fault.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _headers(error: ImagerepoError) -> Headers:
@@ -101,6 +128,8 @@ def _headers(error: ImagerepoError) -> Headers:
     match error:
         case UnauthorizedError():
             headers.append((b"www-authenticate", b'Bearer realm="imagerepo"'))
+        case ContentCodingError():
+            headers.append((b"accept-encoding", b"identity"))  # RFC 9110 section 15.5.16
         case MethodError():
             headers.append((b"allow", error.allowed.encode()))
         case RangeError():

@@ -5,8 +5,8 @@
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from starlette.routing import BaseRoute, Route
@@ -21,6 +21,13 @@ from imagerepo.web.state import ServingState
 _TEXT: Final = b"text/plain; charset=utf-8"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _METHODS: Final = frozenset({"GET", "HEAD"})
+_THREADS: Final = 2
+_LIVE: Final = "/healthz"
+_READY: Final = "/readyz"
+_READY_TO_WRITE: Final = "/readyz/write"
+_SCRAPE: Final = "/metrics"
+PATHS: Final = frozenset({_LIVE, _READY, _READY_TO_WRITE, _SCRAPE})
+"""What is answered even on connections beyond the limit."""
 
 
 class Probe:
@@ -52,9 +59,14 @@ class Probe:
 
 def routes(repository: Repository, state: ServingState) -> list[BaseRoute]:
     """Liveness, readiness, metrics."""
+    # Threads of their own: those of the requests may all be waiting for a disk, and that is when probes are wanted.
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="probe")
+
+    def in_thread(ask: Callable[[], bytes]) -> Callable[[], Awaitable[bytes]]:
+        return lambda: asyncio.get_running_loop().run_in_executor(threads, ask)
 
     async def live() -> bytes:
-        # On the event loop: threads that are all busy make a process slow, not dead.
+        # On the event loop: threads that are busy make a process slow, not dead.
         return b"ok\n"
 
     def ready() -> bytes:
@@ -70,15 +82,11 @@ def routes(repository: Repository, state: ServingState) -> list[BaseRoute]:
         return b"ok\n"
 
     return [
-        _route("/healthz", live),
-        _route("/readyz", _in_thread(ready)),
-        _route("/readyz/write", _in_thread(ready_to_write)),
-        _route("/metrics", _in_thread(state.render_metrics), _METRICS),
+        _route(_LIVE, live),
+        _route(_READY, in_thread(ready)),
+        _route(_READY_TO_WRITE, in_thread(ready_to_write)),
+        _route(_SCRAPE, in_thread(state.render_metrics), _METRICS),
     ]
-
-
-def _in_thread(ask: Callable[[], bytes]) -> Callable[[], Awaitable[bytes]]:
-    return functools.partial(asyncio.to_thread, ask)
 
 
 def _route(template: str, ask: Callable[[], Awaitable[bytes]], content_type: bytes = _TEXT) -> Route:

@@ -1,26 +1,42 @@
 """uvicorn's HTTP connection with what a public server needs before a request is one.
 
 A trusted balancer's PROXY protocol header names the sender; headers that do not end, or are too long,
-end the connection.
+end the connection, and so does a client that takes nothing of its answer.
 
 Source: The PROXY protocol, section 2.2 (haproxy.org, proxy-protocol.txt).
 """
 
 import asyncio
+import fcntl
+import logging
+import socket
+import struct
+import termios
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from imagerepo.errors import BadRequestError
 from imagerepo.model.addresses import Networks, within
 from imagerepo.proxy_protocol import parse
 from imagerepo.settings import Settings, networks
+from imagerepo.web.door import Door, Ending, count_ending
+
+log = logging.getLogger(__name__)
 
 _PIPELINED: Final = 32  # requests that may wait on a connection for the one before them
 _LINGER: Final = 1.0  # seconds for a refused sender to see why
 _HEADERS_LIMIT: Final = 64 << 10  # bytes of a request's line and headers
+_LOOKS: Final = 4  # at each connection within the time that its client has
+_LOOK_AFTER: Final = 5.0  # seconds between them at the most
+_NOT_HTTP: Final = (
+    "this is not an HTTP/1.1 request (RFC 9112): TLS is ended by the balancer before this server, and DIMSE has a "
+    "port of its own (setting dicom_listen)"
+)
+_TOO_LONG: Final = "the request's line and headers exceed 64 KiB"
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -28,6 +44,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     trusted: Networks = ()  # networks of balancers
     patience: float = 60.0  # seconds for a request's headers to come
+    send_patience: float = 60.0  # seconds for a client to take something of its answer
+    door: Door  # of the process
 
     def __init__(
         self,
@@ -43,17 +61,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self._received = 0  # bytes since then
         self._in_message = False  # a request has begun to come, and its body has not ended
         self._refused = False  # the rest of what is sent is not looked at
+        self._left = 0  # bytes that the client had not taken when it was last looked at
+        self._left_since = 0.0  # on the loop's clock
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin."""
         super().connection_made(transport)
         if self.client is not None and within(self.client[0], self.trusted):
             self._proxy_header = bytearray()
+        if not self.door.enter(self):
+            self.app = self.door.narrow(self.app)
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_waiting()
+        self.door.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -76,12 +99,12 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.client = (header.source_address, 0)
             if not data:
                 return
-        if self._deadline is None and not self._in_message and self._is_idle():
+        if self._deadline is None and not self._in_message and self.is_idle():
             self._await_headers()  # whatever comes now, an empty line too, has to become a request
         if self._deadline is not None:
             # The parser joins the pieces of a header only to hand it over whole: an endless one must not grow in it.
             if self._received > _HEADERS_LIMIT:
-                self._refuse_headers()
+                self._refuse(431, _TOO_LONG, Ending.HEADER_LIMIT)
                 return
             self._received += len(data)
         super().data_received(data)
@@ -123,14 +146,57 @@ class GuardedProtocol(HttpToolsProtocol):
             # The parser goes on until it has read what came; nothing of it is kept.
             raise _HeadersTooLargeError
 
-    def _is_idle(self) -> bool:
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        cycle = self._latest()
         return cycle is None or cycle.response_complete
 
-    def _refuse_headers(self) -> None:
-        body = b"the request's line and headers exceed 64 KiB\n"
-        head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\nconnection: close\r\n"
-        self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
+    def _latest(self) -> RequestResponseCycle | None:
+        return cast("RequestResponseCycle | None", self.cycle)  # None until the first request
+
+    def end(self, reason: Ending) -> None:
+        """End the connection at once; what its client has not taken is lost."""
+        count_ending(reason)
+        self.transport.abort()
+
+    def look(self, now: float) -> None:
+        """End the connection if its client has taken nothing for too long; `now` on the loop's clock."""
+        left = self.transport.get_write_buffer_size()
+        # The kernel takes more only once a good part of its buffer, megabytes, is free: of a slow client, not for
+        # minutes. What the client itself has acknowledged shows in the kernel's queue.
+        left += _queued(self.transport.get_extra_info("socket")) if left else 0
+        if left != self._left or not left:
+            self._left, self._left_since = left, now
+        elif now - self._left_since >= self.send_patience:
+            address = self.client[0] if self.client else ""
+            log.warning("http.client_stalled", extra={"address": address, "bytes_left": left})
+            self.end(Ending.SEND_TIMEOUT)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser could not read."""
+        del msg
+        if self._header_size > _HEADERS_LIMIT:
+            self._refuse(431, _TOO_LONG, Ending.HEADER_LIMIT)
+        else:
+            self._refuse(400, _NOT_HTTP, Ending.MALFORMED)
+
+    def _refuse(self, status: int, text: str, reason: Ending) -> None:
+        """Answer a request that is none, and end the connection."""
+        cycle = self._latest()
+        if cycle is not None and not cycle.response_complete:
+            if self.pipeline or cycle.response_started:
+                # An answer is on its way: these words would stand amid its body.
+                self.end(reason)
+                return
+            # It was the body of this one that was no HTTP: nobody is to answer it after us.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        count_ending(reason)
+        body = f"{text}\n".encode()
+        self.transport.write(
+            b"%scontent-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+            % (STATUS_LINE[status], len(body), body)
+        )
         # Closing at once, with data unread, would reset the connection before the answer is seen.
         self._refused = True
         self.loop.call_later(_LINGER, self.transport.close)
@@ -146,21 +212,49 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._deadline = None
+        count_ending(Ending.HEADER_TIMEOUT)
         self.transport.close()
 
 
 class _TooManyRequestsError(Exception):
-    """Likewise."""
+    """The parser turns it into its own error, which ends the connection."""
 
 
 class _HeadersTooLargeError(Exception):
-    """The parser turns it into its own error, which is answered 400."""
+    """Likewise; it is answered 431."""
+
+
+def _queued(connection: socket.socket) -> int:
+    """Bytes in the kernel that the peer has not acknowledged (Linux: SIOCOUTQ); elsewhere 0."""
+    try:
+        return struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    except (OSError, ValueError):  # another system, or closed by now
+        return 0
 
 
 def protocol_class(settings: Settings) -> type[GuardedProtocol]:
-    """The connection class for these settings."""
+    """The class of all connections of a process with these settings."""
     return type(
         "SettledProtocol",
         (GuardedProtocol,),
-        {"trusted": networks(settings.trusted_proxies), "patience": settings.http.idle_timeout},
+        {
+            "trusted": networks(settings.trusted_proxies),
+            "patience": settings.http.idle_timeout,
+            "send_patience": settings.http.send_timeout,
+            "door": Door(settings.http.max_connections),
+        },
     )
+
+
+async def end_stalled(connections: Iterable[asyncio.Protocol], patience: float) -> None:
+    """For as long as this runs, end connections whose clients take nothing for `patience` seconds.
+
+    One look at all of them now and then costs less than a timer for each write.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(min(patience / _LOOKS, _LOOK_AFTER))
+        now = loop.time()
+        for one in list(connections):
+            if isinstance(one, GuardedProtocol):
+                one.look(now)

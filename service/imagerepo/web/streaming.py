@@ -1,19 +1,19 @@
 """Send stored bytes: piece by piece, as they are, none read before the last has left."""
 
+from collections.abc import Iterable
+
+from imagerepo.flows.batches import Extent, Part
 from imagerepo.model.instance import Version
 from imagerepo.web.exchange import Exchange
 
 
-async def send_range(exchange: Exchange, version: Version, offset: int, length: int) -> None:
-    """Send `length` bytes of a version's Part 10 file."""
-    left = length
-    async for piece in exchange.repository.retrieve.stream(exchange.caller, version, offset, length):
+async def send(exchange: Exchange, parts: Iterable[Part]) -> None:
+    """Send text and bytes of versions, one after another."""
+    async for piece in exchange.repository.retrieve.stream(exchange.caller, parts):
         await exchange.piece(piece)
-        left -= len(piece)
-        if left:
-            await exchange.drained()
+        await exchange.drained()
 
 
-async def send_file(exchange: Exchange, version: Version) -> None:
-    """Send a version's Part 10 file."""
-    await send_range(exchange, version, 0, version.size)
+def whole(version: Version) -> Extent:
+    """All of a version's Part 10 file."""
+    return Extent(version, 0, version.size)

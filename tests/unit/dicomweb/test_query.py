@@ -124,3 +124,25 @@ def test_other_values_are_not_lists() -> None:
 def test_any_query_is_understood_or_refused(parameters: list[tuple[str, str]]) -> None:
     with contextlib.suppress(BadRequestError):
         parse(parameters, Within("default", Level.INSTANCE), 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "level"),
+    [
+        ("StudyInstanceUID", 1000, Level.STUDY),
+        ("SOPInstanceUID", 1000, Level.INSTANCE),
+        ("SOPClassUID", 1000, Level.INSTANCE),
+        ("ModalitiesInStudy", 100, Level.SERIES),
+        ("Modality", 100, Level.STUDY),
+    ],
+)
+@pytest.mark.parametrize("separator", [",", "\\"])
+def test_a_list_is_searched_up_to_its_limit_and_refused_beyond(
+    name: str, most: int, level: Level, separator: str
+) -> None:
+    values = [f"1.{number}" for number in range(most)]
+    assert match(name, separator.join([*values, *values]), level) == OneOf(tuple(values))
+    with pytest.raises(BadRequestError, match=f"{name} lists {most + 1} values; {most} at the most"):
+        match(name, separator.join([*values, "2.1"]), level)
+    with pytest.raises(BadRequestError, match=f"{most} at the most"):
+        asked(*((name, value) for value in [*values, "2.1"]), level=level)

@@ -2,16 +2,19 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from imagerepo.web.probes import routes
+import pytest
+
+from imagerepo.web.probes import PATHS, routes
 from imagerepo.web.state import ServingState
 from tests.wire.dicomweb_serving import serving
 
 
-def test_a_process_whose_threads_are_all_busy_is_alive() -> None:
+@pytest.mark.parametrize("path", sorted(PATHS))
+def test_a_process_whose_threads_are_all_busy_answers_probes(path: str) -> None:
     state = ServingState(draining=lambda: False, render_metrics=lambda: b"")
     with serving() as one:
-        alive = next(route for route in routes(one.repository, state) if getattr(route, "path", "") == "/healthz")
-    connection = {"type": "http", "method": "GET", "path": "/healthz", "headers": []}
+        alive = next(route for route in routes(one.repository, state) if getattr(route, "path", "") == path)
+    connection = {"type": "http", "method": "GET", "path": path, "headers": []}
     statuses: list[int] = []
 
     async def send(message) -> None:
