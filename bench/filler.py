@@ -70,6 +70,7 @@ def _one(data_dir: Path, work: Path) -> Stored:
         size=len(data),
         received_at=datetime.now(UTC),
         commit=0,
+        place=0,
         ranges=where,
     )
 
@@ -92,4 +93,4 @@ def _rows(one: Stored, instances: int) -> Iterator[Stored]:
             modality=_MODALITIES[study % 5],
             instance_number=str(number % PER_SERIES + 1),
         )
-        yield replace(one, attributes=attributes, commit=number // 50 + 1)
+        yield replace(one, attributes=attributes, commit=number // 50 + 1, place=number % 50)

@@ -12,6 +12,9 @@ from http.client import HTTPConnection
 from bench.clients.fleet import ClientError, own_cpu
 
 BUFFER = 1 << 20  # bytes
+LEAST = 256 << 10
+"""Bytes that must have come before the client wakes, once the body has begun; or its end. Woken for each segment it
+would be the limit: in a virtual machine it is the sender who pays for each waking, more than for what it sends."""
 SOCKET_TIMEOUT = 600  # seconds
 HEAD_LIMIT = 65_536  # bytes
 
@@ -52,6 +55,7 @@ def timed(port: int, path: str, accept: str) -> Download:
             head += piece
         head, _, rest = head.partition(b"\r\n\r\n")
         size, tail = len(rest), rest[-5:]
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LEAST)
         while received := connection.recv_into(buffer):
             size += received
             tail = (tail + bytes(buffer[max(0, received - 5) : received]))[-5:]

@@ -19,6 +19,9 @@ http_request_duration = Histogram(
 http_requests_in_flight = Gauge(
     "imagerepo_http_requests_in_flight", "HTTP requests being answered.", multiprocess_mode="livesum"
 )
+http_connections_ended = Counter(
+    "imagerepo_http_connections_ended_total", "HTTP connections that the server ended before their time.", ["reason"]
+)
 dimse_associations = Gauge("imagerepo_dimse_associations", "Open DIMSE associations.", multiprocess_mode="livesum")
 dimse_request_duration = Histogram(
     "imagerepo_dimse_request_duration_seconds",

@@ -142,3 +142,18 @@ def test_a_study_says_its_modalities_and_counts_and_its_first_instance_describes
     assert found.study.modalities == ("CT", "MR")
     assert (found.study.series_count, found.study.instance_count) == (2, 2)
     assert (found.study.description, found.study.date) == ("", "20240131")
+
+
+def test_arrivals_of_all_institutions_come_in_their_order_each_in_its_current_version(archive: Archive) -> None:
+    assert archive.index.last_arrival() == 0
+    assert list(archive.index.arrivals(0, 10)) == []
+    archive.commits.commit([store(ct(1)), store(ct(2))])
+    archive.commits.commit([store(ct(3, study=3), "other"), store(ct(1, variant=1))])
+    found, after = [], 0
+    while page := archive.index.arrivals(after, 2):
+        after = page[-1][0]
+        found += [(one.institution, one.instance_uid, one.number) for _, one in page]
+    third = ct(3, study=3)
+    assert found == [("default", ct(1).instance, 2), ("default", ct(2).instance, 1), ("other", third.instance, 1)]
+    assert after == archive.index.last_arrival()
+    assert archive.read(archive.index.arrivals(0, 1)[0][1]) == ct(1, variant=1).part10

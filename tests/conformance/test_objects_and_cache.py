@@ -24,8 +24,11 @@ def test_any_range_of_an_object_can_be_read(archive: Archive, version: Version) 
     for start, length in ((0, 10), (100, 1), (1000, 500), (len(whole) - 7, 7)):
         part = replace(where, offset=where.offset + start, length=length)
         assert archive.objects.read(part) == whole[start : start + length]
-        at_hand = archive.objects.read_at_hand(part)
-        assert at_hand is None or bytes(at_hand) == whole[start : start + length]
+        room = bytearray(length)
+        archive.objects.read_into(part, memoryview(room))
+        assert room == whole[start : start + length]
+        at_hand = bytearray(length)
+        assert not archive.objects.read_at_hand(part, memoryview(at_hand)) or at_hand == room
 
 
 def test_an_object_that_is_missing_or_too_short_is_damaged(archive: Archive, version: Version) -> None:
@@ -33,6 +36,9 @@ def test_an_object_that_is_missing_or_too_short_is_damaged(archive: Archive, ver
     for wrong in (replace(where, key="segments/none-00000001.seg"), replace(where, length=1 << 30)):
         with pytest.raises(DamagedError):
             archive.objects.read(wrong)
+        with pytest.raises(DamagedError):
+            archive.objects.read_into(wrong, memoryview(bytearray(4096)))
+        archive.objects.expect([wrong])
 
 
 def test_the_cache_gives_back_what_was_put_for_that_version_alone(archive: Archive, version: Version) -> None:

@@ -12,6 +12,7 @@ from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.segments import folder
 from imagerepo.model.arrival import OutcomeKind
 from imagerepo.processes import metrics
+from imagerepo.web.door import Ending
 from tests.docs.reading import DOCS, PACKAGE, code, rows, section
 
 PAGE = DOCS / "metrics.md"
@@ -64,6 +65,11 @@ def test_every_metric_has_its_unit_in_the_name_where_it_has_one() -> None:
 def test_every_outcome_is_documented() -> None:
     found = rows(section(PAGE, "Outcomes"), "outcome")
     assert {code(row["outcome"])[0] for row in found} == set(OutcomeKind)
+
+
+def test_every_reason_to_end_a_connection_is_documented() -> None:
+    found = rows(section(PAGE, "Reasons to end a connection"), "reason")
+    assert {code(row["reason"])[0] for row in found} == set(Ending)
 
 
 def test_every_step_of_ingest_is_documented() -> None:

@@ -14,6 +14,7 @@ from tests.harness.stored import walk
 from tests.harness.web_client import FAILURES, WebClient, get
 
 MIB = 1 << 20
+WITHIN = 0.5  # seconds; each worker asks the disk for itself, some times a second
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def test_below_the_reserve_all_doors_say_so_and_reading_goes_on(disk: Path) -> N
         await_status(server, "/readyz/write", 200)
         filler = loop_disk.fill(disk, 4 * MIB)
         await_status(server, "/readyz/write", 503)
+        time.sleep(WITHIN)
         large = ct(3, size=12 * MIB)
         with DimseClient(server.dimse) as client:
             assert client.store(ct(2).instance, ct(2).data_set) == OUT_OF_RESOURCES
@@ -50,6 +52,7 @@ def test_below_the_reserve_all_doors_say_so_and_reading_goes_on(disk: Path) -> N
         assert data_set_of(get(server.http, f"/image/{kept.instance}")[1]) == kept.data_set
         filler.unlink()
         await_status(server, "/readyz/write", 200)
+        time.sleep(WITHIN)
         with DimseClient(server.dimse) as client:
             assert client.store(ct(2).instance, ct(2).data_set) == SUCCESS
         with WebClient(server.http) as client:

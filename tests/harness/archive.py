@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagerepo.adapters.index_sql.metadata_cache import SqlMetadataCache
+from imagerepo.adapters.index_sql.metadata_cache import Room, SqlMetadataCache
 from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex, MemoryMetadataCache, MemoryObjects
 from imagerepo.adapters.segments import folder as data_folder
@@ -57,7 +57,7 @@ def in_segments(data: Path, storage: Storage = Storage(reserve=0)):  # noqa: B00
     folder, _ = data_folder.make_ready(data, WRITERS)
     writers = [SegmentCommits(folder.place(name, storage), folder.state) for name in WRITERS]
     try:
-        yield Archive(*writers, LocalObjects(data), SqlIndex(data), SqlMetadataCache(data))
+        yield Archive(*writers, LocalObjects(data), SqlIndex(data), SqlMetadataCache(data, Room(1 << 30, 0)))
     finally:
         for one in writers:
             one.close()

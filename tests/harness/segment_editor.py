@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagerepo.adapters.segments import catalog
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.format import Kind, Record
 from imagerepo.model import checksum
@@ -28,13 +29,13 @@ def segments(data: Path) -> list[Path]:
 def commits(path: Path) -> list[Found]:
     """Every commit record of a segment."""
     with path.open("rb") as file:
-        found = list(segment_format.records(file.fileno(), 0, path.stat().st_size))
+        found = list(segment_format.records(file.fileno(), seal(path), 0, path.stat().st_size))
     return [Found(path, record) for record in found if record.kind is Kind.COMMIT]
 
 
 def seal(path: Path) -> bytes:
     """The random bytes that every record of a segment bears."""
-    return segment_format.check_segment_header(path.read_bytes()[: segment_format.SEGMENT_HEADER], path.name)
+    return catalog.examine(path).seal
 
 
 def flip(path: Path, offset: int, mask: int = 0xFF) -> None:

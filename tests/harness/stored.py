@@ -55,5 +55,5 @@ def walk(data: Path) -> Stored:
     holdings = index.holdings()
     assert {name: sum(one.bytes_by_tier.values()) for name, one in holdings.items()} == size
     assert sum(one.instances for one in holdings.values()) == len(rows)
-    verify.verify(data, with_bytes=True)
+    assert verify.verify(data, with_bytes=True).damage == []
     return Stored(found)

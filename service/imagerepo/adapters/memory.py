@@ -183,9 +183,17 @@ class MemoryObjects:
             raise DamagedError(f"object {where.key} ends before byte {where.offset + where.length}")
         return piece
 
-    def read_at_hand(self, where: Range) -> bytes | None:
-        """Read all of `where`: never waits."""
-        return self.read(where)
+    def read_into(self, where: Range, room: memoryview) -> None:
+        """Fill `room`. Raises DamagedError."""
+        room[:] = self.read(where)
+
+    def read_at_hand(self, where: Range, room: memoryview) -> bool:
+        """Likewise: never waits."""
+        self.read_into(where, room)
+        return True
+
+    def expect(self, ranges: Iterable[Range]) -> None:
+        """Nothing can be nearer."""
 
 
 class MemoryMetadataCache:
@@ -229,6 +237,17 @@ class MemoryIndex:
         found.sort(key=lambda entry: (first[entry[1].series_uid], entry[0]))
         start = next((number for number, entry in enumerate(found, 1) if entry[0] == after), 0)
         return found[start : start + limit]
+
+    def arrivals(self, after: int, limit: int) -> Sequence[tuple[int, Version]]:
+        """A page of all current versions, in order of first arrival."""
+        with self._memory.lock:
+            found = [(one.position, one.current[0]) for one in self._memory.instances.values()]
+        return sorted((entry for entry in found if entry[0] > after), key=lambda entry: entry[0])[:limit]
+
+    def last_arrival(self) -> int:
+        """The position of the instance that arrived last."""
+        with self._memory.lock:
+            return max((one.position for one in self._memory.instances.values()), default=0)
 
     def study_of(self, scope: Scope) -> str:
         """The study that holds a series or instance. Raises NotFoundError."""

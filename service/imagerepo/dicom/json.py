@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from imagerepo.dicom.attributes import PIXEL_TAGS
-from imagerepo.dicom.charset import DEFAULT, Charset, charset_of
+from imagerepo.dicom.charset import DEFAULT, charset_of
 from imagerepo.dicom.dictionary import private_vr_of, vr_of
 from imagerepo.dicom.encoding import (
     IMPLICIT_LITTLE,
@@ -24,6 +24,7 @@ from imagerepo.dicom.encoding import (
     MalformedError,
     encoding_of,
 )
+from imagerepo.dicom.json_memo import KEY, SEQUENCE_LIMIT, VALUE_LIMIT, Memo, memo_of
 from imagerepo.dicom.sequences import NESTING_LIMIT, Header, item_encoding, read_header, skip_sequence, skip_value
 from imagerepo.dicom.values import CONVERTERS, Scope, inline_binary, quote
 from imagerepo.model.arrival import Buffer
@@ -40,12 +41,7 @@ _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _WAVEFORM_BITS: Final = 0x54001004
 _UTF8_MEMBER: Final = '"00080005":{"vr":"CS","Value":["ISO_IR 192"]}'
-_MEMO: Final[dict[Charset, dict[bytes, str]]] = {}
-_MEMO_LENGTH: Final = 128  # bytes of a value up to which its member is remembered
-_MEMO_SEQUENCE: Final = 2048  # bytes of a sequence, likewise
-_BY_REFERENCE: Final = '"BulkDataURI"'  # what depends on where the instance is
-_MEMO_ENTRIES: Final = 4096  # then it begins anew, so that hostile data sets cannot fill memory
-_MEMO_CHARSETS: Final = 4
+_BY_REFERENCE: Final = '"BulkDataURI"'
 _VR_NAMES: Final = {vr: vr.decode("ascii") for vr in SHORT_VRS | LONG_VRS}
 
 
@@ -80,21 +76,10 @@ def encode(header: Buffer, transfer_syntax: Uid, *, bulk_data_uri: str, trailer:
     scope = Scope(charset=DEFAULT, signed=False, wave_bits=16, address=bulk_data_uri, depth=0)
     members: dict[int, str] = {}
     for part in (header, trailer):
-        with memoryview(part) as view:
-            members |= _Encoder(view).data_set(0, len(view), encoding, scope, delimited=False)
+        data = bytes(part)
+        with memoryview(data) as view:
+            members |= _Encoder(data, view).data_set(0, len(view), encoding, scope, delimited=False)
     return _object(members).encode("utf-8", "replace")
-
-
-def _memo(charset: Charset, *, explicit: bool, little: bool) -> dict[bytes, str]:
-    """Members by their element's bytes: most elements of a series are the same in each of its instances."""
-    if not (explicit and little):
-        return {}
-    known = _MEMO.get(charset)
-    if known is None or len(known) >= _MEMO_ENTRIES:
-        if len(_MEMO) > _MEMO_CHARSETS:
-            _MEMO.clear()
-        known = _MEMO[charset] = {}
-    return known
 
 
 def _object(members: dict[int, str]) -> str:
@@ -114,33 +99,69 @@ def _opening(tag: int, vr: str) -> str:
 class _Encoder:
     """One buffer, and how far it has been read; the methods recurse as deep as sequences nest, which is limited."""
 
-    def __init__(self, view: memoryview) -> None:
-        self._view = view
-        self._pos = 0  # after a method returns: the first byte after what it read
+    def __init__(self, data: bytes, view: memoryview) -> None:
+        self._data = data
+        self._view = view  # of the same
+        self._pos: int = 0  # after a method returns: the first byte after what it read
 
     def data_set(  # noqa: C901, PLR0912, PLR0915 - the loop over all elements, in one piece for its speed
         self, pos: int, end: int, encoding: Encoding, scope: Scope, *, delimited: bool
     ) -> dict[int, str]:
         """The members, by tag, of a data set that fills [pos, end), or whose delimiter comes before `end`."""
-        view = self._view
+        data, view = self._data, self._view
         explicit, little = encoding.explicit, encoding.little
         short_header, plain_header, tag_of = encoding.short_header, encoding.plain_header, encoding.tag
         names, converters, opening, short_vrs = _VR_NAMES, CONVERTERS, _opening, SHORT_VRS
         creators: dict[int, str] = {}
         members: dict[int, str] = {}
-        memo = _memo(scope.charset, explicit=explicit, little=little)
+        length32 = encoding.length32
+        memo = memo_of(scope.charset) if explicit and little else Memo()
+        stretching = scope.depth == 0 and little and explicit
+        seeking = stretching  # whether a stretch may begin here
+        start = pos  # of the elements that were found one by one, all known
+        run: dict[int, str] = {}
+        ends: list[int] = []
+        differs = -1  # where a stretch was not what it had been
         while pos + 8 <= end:
+            if seeking:
+                seeking = False
+                start = pos
+                stretch = memo.stretches.get(data[pos : pos + KEY])
+                if stretch is not None:
+                    if stretch.data and data.startswith(stretch.data, pos):
+                        members.update(stretch.members)
+                        pos += len(stretch.data)
+                        seeking = True
+                        continue
+                    differs = pos + memo.shorten(stretch, data, pos)
             at, inside, written = pos, encoding, b""
             value = pos + 8
             if explicit:
-                raw, written, length = short_header(view, pos)
+                raw, written, length = short_header(data, pos)
+                if written in short_vrs:
+                    known = memo.elements.get(data[pos : value + length]) if length <= VALUE_LIMIT else None
+                elif written == b"SQ" and pos + 12 <= end and (size := length32(data, value)[0]) <= SEQUENCE_LIMIT:
+                    length = 4 + size
+                    known = memo.elements.get(data[pos : value + length])
+                else:
+                    known = None
+                if known is not None and value + length <= end:
+                    tag, member = known
+                    members[tag] = member
+                    pos = value + length
+                    if stretching:
+                        if at == differs:
+                            memo.keep_stretch(data[start:at], ends, run)
+                            run, ends, seeking = {}, [], True
+                        else:
+                            run[tag] = member
+                            ends.append(pos - start)
+                    continue
+                if run:
+                    memo.keep_stretch(data[start:at], ends, run)
+                    run, ends = {}, []
+                seeking = stretching
                 tag = tag_of(raw)
-                if written in short_vrs and length <= _MEMO_LENGTH and value + length <= end:
-                    element = bytes(view[pos : value + length])
-                    if (member := memo.get(element)) is not None:
-                        members[tag] = member
-                        pos = value + length
-                        continue
                 if written not in short_vrs and tag >> 16 != 0xFFFE:
                     if tag == 0 and not any(view[pos:end]):
                         pos = end
@@ -159,15 +180,10 @@ class _Encoder:
             if vr == "UN":
                 vr = _dictionary_vr(tag, creators, scope, length)
             if length == UNDEFINED_LENGTH or vr == "SQ" or (tag in PIXEL_TAGS and scope.depth == 0):
-                whole = bytes(view[at : value + length]) if vr == "SQ" and length <= _MEMO_SEQUENCE else b""
-                if whole and (member := memo.get(whole)) is not None:
-                    members[tag] = member
-                    pos = value + length
-                    continue
                 members[tag] = member = self._nested(at, tag, vr, Header(written, value, length, inside), end, scope)
                 pos = self._pos
-                if whole and pos == value + length and _BY_REFERENCE not in member and len(memo) < _MEMO_ENTRIES:
-                    memo[whole] = member
+                if written == b"SQ" and length <= SEQUENCE_LIMIT and pos == value + length and not _by_place(member):
+                    memo.keep(data[at:pos], tag, member)
                 if pos > end:  # the header of pixel data without them
                     return members
                 continue
@@ -177,15 +193,15 @@ class _Encoder:
             if tag & 0xFFFF == 0:
                 continue  # group length (PS3.18 F.2.2)
             if tag == _SPECIFIC_CHARACTER_SET:
-                scope.charset = charset_of(bytes(view[value : min(pos, value + 256)]))
-                memo = _memo(scope.charset, explicit=explicit, little=little)
+                scope.charset = charset_of(data[value : min(pos, value + 256)])
+                memo = memo_of(scope.charset) if explicit and little else memo
                 members[tag] = _UTF8_MEMBER
                 continue
             converter = converters.get(vr)
             if length > (INLINE_BINARY_LIMIT if converter is None else INLINE_VALUE_LIMIT):
                 members[tag] = f"{opening(tag, vr)}{_reference(scope, tag)}}}"
                 continue
-            content = bytes(view[value:pos])
+            content = data[value:pos]
             text = None if converter is None else converter(content, scope, inside.little)
             if text is None:
                 vr = "UN" if converter else vr
@@ -198,14 +214,10 @@ class _Encoder:
                 scope.signed = 1 in content[:2]
             elif tag == _WAVEFORM_BITS:
                 scope.wave_bits = int.from_bytes(content[:2], "little" if little else "big")
-            elif (
-                explicit
-                and length <= _MEMO_LENGTH
-                and len(memo) < _MEMO_ENTRIES
-                and written in short_vrs
-                and written != b"UN"
-            ):
-                memo[bytes(view[at:pos])] = member
+            elif explicit and length <= VALUE_LIMIT and written in short_vrs:
+                memo.keep(data[at:pos], tag, member)
+        if run:
+            memo.keep_stretch(data[start:pos], ends, run)
         if delimited:
             raise MalformedError(ITEM, pos, "undefined length never closed by a delimiter")
         if pos != end and any(view[pos:end]):
@@ -250,7 +262,7 @@ class _Encoder:
     def _binary(self, tag: int, header: Header, scope: Scope) -> str:
         if header.length > INLINE_BINARY_LIMIT:
             return _reference(scope, tag)
-        content = bytes(self._view[header.value : header.value + header.length])
+        content = self._data[header.value : header.value + header.length]
         return inline_binary(content, "UN", little=True)
 
     def _items(self, at: int, tag: int, header: Header, end: int, scope: Scope) -> list[str]:
@@ -284,6 +296,11 @@ class _Encoder:
             pos = self._pos
         self._pos = pos
         return items
+
+
+def _by_place(member: str) -> bool:
+    """Whether it says where the instance is, or may do."""
+    return _BY_REFERENCE in member
 
 
 def _reference(scope: Scope, tag: int) -> str:

@@ -1,18 +1,21 @@
-"""DICOM JSON of instances (PS3.18 Annex F): made once on first demand, kept compressed, answered by joining.
+"""DICOM JSON of instances (PS3.18 Annex F): made once, ahead of demand or on it, kept compressed, answered by joining.
 
 Memory is bounded by bytes, not by instances: callers cut their versions into `slices`, and of a large header the
 values that are given by reference anyway are never read.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import zstandard
 
 from imagerepo.dicom import json
 from imagerepo.dicom.encoding import DEFLATED_SYNTAXES, encoding_of
 from imagerepo.dicom.inflate import inflate_header
-from imagerepo.errors import NotAcceptableError, TooLargeError
+from imagerepo.errors import ImagerepoError, NotAcceptableError, TooLargeError
 from imagerepo.flows.outline import HEADER_LIMIT, Element, blocks, elements, too_large
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
@@ -29,12 +32,40 @@ _WHOLE: Final = 1 << 20  # bytes of a header that is read at once
 _STUB: Final = json.INLINE_VALUE_LIMIT + 2  # bytes that are read of a value which is given by reference
 
 
+Fresh: TypeAlias = Sequence[tuple[Version, bytes]]
+"""Versions and their JSON as it is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """An answer, and what of it was made anew."""
+
+    texts: Sequence[bytes]  # one JSON object a version
+    fresh: Fresh  # to be handed to `Metadata.keep`, at best once the answer has left
+
+
+class _Codec(threading.local):
+    """zstandard's contexts, one a thread: to make them for each document takes longer than to use them."""
+
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=3)
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def compress(self, document: bytes) -> bytes:
+        # A copy: what zstandard returns keeps the memory of the longest frame that could have come of it.
+        return bytes(memoryview(self._compressor.compress(document)))
+
+    def decompress(self, frame: bytes) -> bytes:
+        return self._decompressor.decompress(frame)
+
+
 class Metadata:
     """Gives each version's JSON. Safe to call from any number of threads."""
 
     def __init__(self, retrieve: Retrieve, cache: MetadataCache) -> None:
         self._retrieve = retrieve
         self._cache = cache
+        self._codec = _Codec()
 
     def one(self, version: Version, url: str) -> bytes:
         """The JSON object of one version; blocks.
@@ -43,12 +74,13 @@ class Metadata:
             NotAcceptableError: its header is too large to be held.
         """
         (frame,) = self._cache.get([version])
-        if frame is None:
-            frame = _compress(self._make(version))
-            self._cache.put([(version, frame)])
-        return _placed(frame, url)
+        if frame is not None:
+            return _placed(self._codec.decompress(frame), url)
+        document = self._make(version)
+        self.keep([(version, document)])
+        return _placed(document, url)
 
-    def of(self, versions: Sequence[Version], urls: Sequence[str]) -> list[bytes]:
+    def of(self, versions: Sequence[Version], urls: Sequence[str]) -> Documents:
         """One JSON object a version; blocks, longer for those asked for the first time.
 
         Of a version whose header is too large to be held, it has what the index knows: an answer about a whole
@@ -60,19 +92,45 @@ class Metadata:
         """
         made: list[tuple[Version, bytes]] = []
         answer: list[bytes] = []
-        for version, url, kept in zip(versions, urls, self._cache.get(versions), strict=True):
-            frame = kept
-            if frame is None:
+        kept = self._cache.get(versions)
+        self._expect(version for version, frame in zip(versions, kept, strict=True) if frame is None)
+        for version, url, frame in zip(versions, urls, kept, strict=True):
+            if frame is not None:
+                document = self._codec.decompress(frame)
+            else:
                 try:
-                    frame = _compress(self._make(version))
+                    document = self._make(version)
                 except NotAcceptableError:
                     answer.append(_known(version))
                     continue
-                made.append((version, frame))
-            answer.append(_placed(frame, url))
-        if made:
-            self._cache.put(made)
-        return answer
+                made.append((version, document))
+            answer.append(_placed(document, url))
+        return Documents(answer, made)
+
+    def keep(self, fresh: Fresh) -> None:
+        """Keep what was made, so that it is not made again; blocks."""
+        if fresh:
+            self._cache.put([(version, self._codec.compress(document)) for version, document in fresh])
+
+    def make_ahead(self, versions: Sequence[Version]) -> None:
+        """Make and keep what is not kept yet, so that nobody waits for it; blocks.
+
+        What cannot be made is left to whoever asks for it: the answer says why.
+
+        Args:
+            versions: as in `of`.
+        """
+        missing = [version for version, frame in zip(versions, self._cache.get(versions), strict=True) if not frame]
+        self._expect(missing)
+        made: list[tuple[Version, bytes]] = []
+        for version in missing:
+            with contextlib.suppress(ImagerepoError):
+                made.append((version, self._make(version)))
+        self.keep(made)
+
+    def _expect(self, versions: Iterable[Version]) -> None:
+        """Have the headers brought from the disk all at once, rather than one after another."""
+        self._retrieve.expect((version, 0, _first_read(version)) for version in versions)
 
     def _make(self, version: Version) -> bytes:
         syntax = version.transfer_syntax
@@ -148,13 +206,12 @@ def _is_long(element: Element) -> bool:
     return element.plain and element.end - element.value > _STUB
 
 
-def _compress(document: bytes) -> bytes:
-    # A copy: what zstandard returns keeps the memory of the longest frame that could have come of it.
-    return bytes(memoryview(zstandard.ZstdCompressor(level=3).compress(document)))
+def _first_read(version: Version) -> int:
+    """Bytes of a version up to where its header ends, if that is read at once."""
+    return min(json.header_end(version.layout), _WHOLE)
 
 
-def _placed(frame: bytes, url: str) -> bytes:
-    document = zstandard.ZstdDecompressor().decompress(frame)
+def _placed(document: bytes, url: str) -> bytes:
     return document.replace(_KEPT, b'"BulkDataURI":"' + url.encode())
 
 

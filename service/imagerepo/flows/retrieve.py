@@ -1,17 +1,17 @@
 """Access → index → plan byte ranges → stream. Nothing is parsed; memory is bounded whatever the study's size."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 from imagerepo import telemetry
+from imagerepo.flows.batches import Part, batches, ranges_of
+from imagerepo.flows.reading import Reader
 from imagerepo.model.caller import Caller
-from imagerepo.model.instance import Range, Version
+from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
 from imagerepo.ports.index import Index
 from imagerepo.ports.objects import Objects
 
 PAGE = 500  # versions looked up at a time
-PIECE = 1 << 20  # bytes read at a time
 
 
 class Retrieve:
@@ -38,42 +38,29 @@ class Retrieve:
         """The Study Instance UID that holds what `scope` names. Raises NotFoundError."""
         return self._index.study_of(scope)
 
-    async def stream(
-        self, caller: Caller, version: Version, offset: int = 0, length: int | None = None
-    ) -> AsyncIterator[bytes | bytearray]:
-        """Bytes of a version's Part 10 file in pieces of at most PIECE.
+    async def stream(self, caller: Caller, parts: Iterable[Part]) -> AsyncIterator[memoryview]:
+        """The parts, one after another, in pieces of at most batches.PIECE bytes.
+
+        A piece is valid until the next is asked for.
 
         Args:
             caller: for the metrics.
-            version: which.
-            offset: where to begin, in bytes.
-            length: how many bytes; None for all that follow.
+            parts: text, and bytes of versions.
         """
-        sent = telemetry.retrieved_bytes.labels(caller.institution, version.copy.tier)
-        for where in pieces(version, offset, version.size - offset if length is None else length):
-            piece: bytes | bytearray | None = self._objects.read_at_hand(where)
-            if piece is None:
-                piece = await asyncio.to_thread(self._objects.read, where)
-            sent.inc(len(piece))
-            yield piece
+        reader = Reader(self._objects, batches(parts))
+        while (piece := await reader.next()) is not None:
+            batch, view = piece
+            for tier, size in batch.stored.items():
+                telemetry.retrieved_bytes.labels(caller.institution, tier).inc(size)
+            yield view
+            reader.sent(view)
 
     def read(self, version: Version, offset: int, length: int) -> bytes:
         """Some bytes of a version's Part 10 file; blocks. For headers and the like: held whole in memory."""
-        return b"".join(self._objects.read(where) for where in pieces(version, offset, length))
+        return b"".join(self._objects.read(where) for where in ranges_of(version, offset, length))
 
-
-def pieces(version: Version, offset: int, length: int) -> Iterator[Range]:
-    """Cut `length` bytes at `offset` of a version's file into ranges of its copy, each at most PIECE long."""
-    for where in version.copy.ranges:
-        if offset >= where.length:
-            offset -= where.length
-            continue
-        take = min(where.length - offset, length)
-        start, end = where.offset + offset, where.offset + offset + take
-        while start < end:
-            step = min(PIECE, end - start)
-            yield Range(where.store, where.key, start, step)
-            start += step
-        offset, length = 0, length - take
-        if length <= 0:
-            return
+    def expect(self, extents: Iterable[tuple[Version, int, int]]) -> None:
+        """Have what is going to be read brought nearer: offset and length in a version's file."""
+        self._objects.expect(
+            where for version, offset, length in extents for where in ranges_of(version, offset, length)
+        )

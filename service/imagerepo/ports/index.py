@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from imagerepo.model.instance import Version
 from imagerepo.model.query import Found, Query
 from imagerepo.model.scope import Scope
 from imagerepo.model.tier import Tier
+
+POSITIONS_A_COMMIT: Final = 1024
+"""Positions of instances that one commit has to give; most give few of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,19 @@ class Index(Protocol):
             after: the position of the last one seen; 0 to begin.
             limit: at most so many.
         """
+        ...
+
+    def arrivals(self, after: int, limit: int) -> Sequence[tuple[int, Version]]:
+        """Current versions of all institutions' instances with their positions, in order of first arrival.
+
+        Args:
+            after: the position of the last one seen; 0 to begin.
+            limit: at most so many.
+        """
+        ...
+
+    def last_arrival(self) -> int:
+        """The position of the instance that arrived last; 0 if there is none."""
         ...
 
     def search(self, query: Query) -> Sequence[Found]:

@@ -1,5 +1,6 @@
 """Stored bytes, by range."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from imagerepo.model.instance import Range
@@ -16,6 +17,14 @@ class Objects(Protocol):
         """
         ...
 
-    def read_at_hand(self, where: Range) -> bytes | bytearray | None:
-        """Read all of `where` if that needs no waiting (it is in memory), else None. Never blocks."""
+    def read_into(self, where: Range, room: memoryview) -> None:
+        """Fill `room`, which is as long as `where`; blocks. Raises DamagedError."""
+        ...
+
+    def read_at_hand(self, where: Range, room: memoryview) -> bool:
+        """Likewise if that needs no waiting (it is in memory); else say so, `room` being undefined. Never blocks."""
+        ...
+
+    def expect(self, ranges: Iterable[Range]) -> None:
+        """Have what is going to be read brought nearer; returns before it is, and raises nothing."""
         ...

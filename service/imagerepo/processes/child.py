@@ -46,7 +46,7 @@ def start(kind: Kind, arguments: list[str]) -> Child:
     ordinal, file, listener, parent = int(arguments[0]), Path(arguments[1]), int(arguments[2]), int(arguments[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH)
-    threading.Thread(target=_die_with, args=(parent,), name="parent", daemon=True).start()
+    threading.Thread(target=die_with, args=(parent,), name="parent", daemon=True).start()
     logs.begin()
     spec = Spec.model_validate_json(file.read_text())
     metrics.back_with_blocks(spec.folder.metrics, spec.settings.tenants[0].id)
@@ -72,7 +72,8 @@ def on_terminate(then: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """End at once when the parent does; `parent` is the pipe's descriptor. Never returns."""
     os.read(parent, 1)
     os._exit(1)
 

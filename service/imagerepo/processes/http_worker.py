@@ -7,6 +7,7 @@ left to the event loops, whichever wakes first takes all that wait.
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import sys
 from collections.abc import Generator
@@ -23,7 +24,7 @@ from imagerepo.processes.spec import Kind
 from imagerepo.rest import routes as rest
 from imagerepo.ui import routes as ui
 from imagerepo.web.app import make_app
-from imagerepo.web.proxied import protocol_class
+from imagerepo.web.proxied import GuardedProtocol, end_stalled, protocol_class
 from imagerepo.web.state import ServingState
 
 log = logging.getLogger(__name__)
@@ -73,19 +74,19 @@ async def _serve(me: Child) -> None:
     )
     app = make_app(repository, [*dicomweb.routes(repository), *rest.routes(repository), *ui.routes(repository)], state)
     settings = me.spec.settings
+    make = protocol_class(settings)
     server = _Server(
         uvicorn.Config(
             app,
             loop="none",
-            http=protocol_class(settings),
+            http=make,
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
             proxy_headers=False,  # anyone on loopback could name any address; PROXY v2 is the trusted way
-            timeout_keep_alive=int(settings.http.keep_alive),
-            limit_concurrency=settings.http.max_connections,
+            timeout_keep_alive=math.ceil(settings.http.keep_alive),
             timeout_graceful_shutdown=max(1, int(settings.drain_grace / 2)),
         )
     )
@@ -93,7 +94,8 @@ async def _serve(me: Child) -> None:
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="blocking"))
     serving = loop.create_task(server.serve(sockets=[]))
     await server.up.wait()
-    accepting = loop.create_task(_accept(me, server))
+    accepting = loop.create_task(_accept(me, server, make))
+    watching = loop.create_task(end_stalled(server.server_state.connections, settings.http.send_timeout))
     auditing = loop.create_task(_close_intervals(me))
     stop = asyncio.Event()
     child.on_terminate(lambda: loop.call_soon_threadsafe(stop.set))
@@ -106,13 +108,13 @@ async def _serve(me: Child) -> None:
     me.listener.close()
     server.should_exit = True
     await serving
+    watching.cancel()
     auditing.cancel()
     await repository.audit.close(force=True)
 
 
-async def _accept(me: Child, server: uvicorn.Server) -> None:
+async def _accept(me: Child, server: uvicorn.Server, make: type[GuardedProtocol]) -> None:
     loop = asyncio.get_running_loop()
-    make = protocol_class(me.spec.settings)
     me.listener.setblocking(False)
     readable = asyncio.Event()
     loop.add_reader(me.listener, readable.set)

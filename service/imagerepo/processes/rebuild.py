@@ -1,18 +1,12 @@
 """Rebuild the index of a data folder that no server uses."""
 
-from imagerepo.adapters.segments import folder
-from imagerepo.adapters.segments.folder import FolderLock
-from imagerepo.adapters.segments.replay import Replayed
-from imagerepo.errors import SettingsError
+from imagerepo.processes import assembly
+from imagerepo.processes.assembly import FolderLock, Replayed
 from imagerepo.settings import Settings
 
 
 def rebuild(settings: Settings) -> Replayed:
-    """Drop the index and make it anew. Raises SettingsError while a server runs."""
-    data = settings.data.absolute()
-    if not (data / "segments").is_dir():
-        raise SettingsError(f"data: {data} is no data folder")
+    """Make the index anew; until it is complete the old one stays. Raises SettingsError while a server runs."""
+    data = assembly.existing_data(settings)
     with FolderLock(data):
-        folder.drop_index(data)
-        _, replayed = folder.make_ready(data, ())
-        return replayed
+        return assembly.rebuild_index(data)

@@ -1,15 +1,15 @@
 """`imagerepo serve`: one process tree on one data folder."""
 
 import logging
+import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagerepo.adapters.segments import folder as data_folder
-from imagerepo.adapters.segments.folder import FolderLock
 from imagerepo.errors import SettingsError
-from imagerepo.processes import supervise
+from imagerepo.processes import assembly, supervise
+from imagerepo.processes.assembly import FolderLock
 from imagerepo.processes.journal import Anchorer
 from imagerepo.processes.spec import Kind, Spec, names
 from imagerepo.processes.supervise import Supervisor
@@ -18,11 +18,12 @@ from imagerepo.settings import Settings, split_listen
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+_DESCRIPTORS = 1024  # of a worker besides its connections: stored files, the index, connections being refused
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the server is reached."""
+    """Where the server listens: hosts and ports; a host that means all addresses is :: or 0.0.0.0."""
 
     http: tuple[str, int]
     dimse: tuple[str, int]
@@ -36,6 +37,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[Addresses], 
     """
     stop: list[int] = []
     supervise.on_signals(stop)
+    _allow_descriptors(settings)
     data = settings.data.absolute()
     with FolderLock(data) as lock:
         listeners = {
@@ -43,7 +45,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[Addresses], 
             Kind.DIMSE: _bind("dicom_listen", settings.dicom_listen),
         }
         count = settings.workers or supervise.default_workers()
-        folder, replayed = data_folder.make_ready(data, [str(name) for name in names(count)])
+        folder, replayed = assembly.make_ready(data, [str(name) for name in names(count)])
         if replayed.commits:
             log.warning("index.replayed", extra={"commits": replayed.commits, "instances": replayed.instances})
         spec = Spec(settings=settings, config=config, data=data, start=folder.start, workers=count)
@@ -63,6 +65,21 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[Addresses], 
             raise
         supervisor.drain()
         anchorer.tick(now=True)
+
+
+def _allow_descriptors(settings: Settings) -> None:
+    """Have workers open as many files as their connections need: shells and systemd begin at 1024."""
+    needed = max(settings.http.max_connections, settings.dimse.max_associations) + _DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < needed:
+        log.warning(
+            "serve.few_descriptors",
+            extra={"allowed": most, "needed": needed, "setting": "http.max_connections or dimse.max_associations"},
+        )
 
 
 def _bind(setting: str, listen: str) -> socket.socket:

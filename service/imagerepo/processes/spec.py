@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from imagerepo.adapters.segments.folder import Folder
+from imagerepo.processes.assembly import Folder
 from imagerepo.settings import Settings
 
 

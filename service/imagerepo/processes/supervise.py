@@ -15,8 +15,8 @@ from typing import cast
 
 from prometheus_client import multiprocess
 
-from imagerepo.adapters.segments import folder as data_folder
 from imagerepo.errors import ImagerepoError, UnavailableError
+from imagerepo.processes.attendant import Attendant
 from imagerepo.processes.sharing import Sharing
 from imagerepo.processes.spec import Kind, Name, Spec, names
 
@@ -52,6 +52,7 @@ class Supervisor:
         self.sharing = Sharing.create(spec.sharing, len(self._names))
         self._mine, self._theirs = os.pipe()
         self._workers: list[_Worker] = []
+        self._attendant = Attendant(spec, lock, self._mine)
 
     def start(self) -> None:
         """Start all workers and wait until they serve. Raises UnavailableError."""
@@ -59,18 +60,21 @@ class Supervisor:
         self._workers = [self._spawn(name) for name in self._names]
         for worker in self._workers:
             self._await_ready(worker)
+        self._attendant.start()
 
     def tick(self) -> None:
         """Look after the workers once."""
         for place, worker in enumerate(self._workers):
             if worker.process.poll() is not None:
                 self._replace(place, worker)
-        data_folder.checkpoint(self._spec.folder)
+        self._attendant.tick()
+        self._spec.folder.checkpoint()
         time.sleep(_TICK)
 
     def drain(self) -> None:
         """End: associations first, while HTTP still tells that we are not ready; then HTTP. Within the grace."""
         self.sharing.drain()
+        self._attendant.stop()
         time.sleep(self._spec.settings.drain_delay)
         grace = self._spec.settings.drain_grace
         begun = time.monotonic()
@@ -95,6 +99,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """End whatever still runs."""
+        self._attendant.stop()
         for worker in self._workers:
             if worker.process.poll() is None:
                 log.warning("worker.killed", extra={"worker": str(worker.name)})
@@ -130,7 +135,7 @@ class Supervisor:
         if time.monotonic() - worker.started < _BACKOFF:
             time.sleep(_BACKOFF)
         try:
-            data_folder.recover_writer(self._spec.folder, str(worker.name))
+            self._spec.folder.recover_writer(str(worker.name))
             fresh = self._spawn(worker.name)
             self._workers[place] = fresh
             self._await_ready(fresh)

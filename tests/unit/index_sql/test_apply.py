@@ -31,6 +31,7 @@ def stored(file: DicomFile, commit: int, key: str, number: int = 1) -> Stored:
         size=request.payload.size,
         received_at=request.received_at,
         commit=commit,
+        place=0,
         ranges=(Range("data", key, 0, request.payload.size),),
     )
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagerepo.adapters.index_sql.engine import INDEX
+from imagerepo.adapters.segments import anchor
 from imagerepo.adapters.segments.verify import verify
 from imagerepo.errors import DamagedError
 from imagerepo.processes import journal as process
@@ -190,7 +191,7 @@ def drop_index(data: Path) -> None:
 def anchored(data: Path, tmp_path: Path) -> Settings:
     """Settings with an anchor, and one root in it."""
     (tmp_path / "anchor").mkdir()
-    (tmp_path / "key.pem").write_text(process.new_key())
+    (tmp_path / "key.pem").write_text(anchor.new_key())
     made = Settings(data=data, audit=Audit(anchor=tmp_path / "anchor", key=tmp_path / "key.pem"))
     process.Anchorer(made, data).tick(now=True)
     return made
@@ -204,12 +205,12 @@ def test_a_chain_written_anew_is_found_by_the_index(data: Path) -> None:
 def test_a_chain_written_anew_with_its_index_is_found_by_its_roots_and_else_called_unanchored(
     data: Path, anchored: Settings
 ) -> None:
-    assert "anchored: all 2 signed roots" in process.verify(anchored, with_bytes=False).as_text()
+    assert "anchored: all 2 signed roots" in process.as_text(process.verify(anchored, with_bytes=False))
     rewrite_all(data)
     drop_index(data)
     with pytest.raises(DamagedError, match="not the one that was signed"):
         process.verify(anchored, with_bytes=False)
-    assert "unanchored" in process.verify(Settings(data=data), with_bytes=False).as_text()
+    assert "unanchored" in process.as_text(process.verify(Settings(data=data), with_bytes=False))
 
 
 def test_a_tail_cut_off_with_its_index_is_found_by_its_roots(data: Path, anchored: Settings) -> None:
@@ -218,7 +219,7 @@ def test_a_tail_cut_off_with_its_index_is_found_by_its_roots(data: Path, anchore
     drop_index(data)
     with pytest.raises(DamagedError, match="cut off or written anew"):
         process.verify(anchored, with_bytes=False)
-    assert "unanchored" in process.verify(Settings(data=data), with_bytes=False).as_text()
+    assert "unanchored" in process.as_text(process.verify(Settings(data=data), with_bytes=False))
 
 
 def test_a_changed_root_is_found(data: Path, anchored: Settings, tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_a_changed_root_is_found(data: Path, anchored: Settings, tmp_path: Path)
 
 def test_without_any_root_the_journal_is_called_unanchored(data: Path, anchored: Settings, tmp_path: Path) -> None:
     (tmp_path / "anchor" / "roots.jsonl").unlink()
-    assert "unanchored" in process.verify(anchored, with_bytes=False).as_text()
+    assert "unanchored" in process.as_text(process.verify(anchored, with_bytes=False))
 
 
 def test_a_torn_last_commit_that_nobody_was_told_of_is_no_damage(data: Path) -> None:

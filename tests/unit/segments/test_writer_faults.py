@@ -24,9 +24,9 @@ from tests.harness.requests import journal, store
 
 
 def descriptor(archive: Archive) -> int:
-    found = archive.commits._batch._writer._descriptor  # type: ignore[attr-defined]
+    found = archive.commits._batch._writer._segment  # type: ignore[attr-defined]
     assert found is not None
-    return found
+    return found.file.descriptor
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def test_a_spool_on_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_a_reserve_that_is_reached_refuses_bytes_and_takes_journal_entries(tmp_path: Path) -> None:
-    with in_segments(tmp_path, Storage(reserve=1 << 60)) as archive:
+    with in_segments(tmp_path, Storage(reserve=1 << 50)) as archive:
         assert not archive.commits.accepts()
         results = archive.commits.commit([journal(query="x")])
         assert results[0].kind is CommitKind.JOURNALED

@@ -1,7 +1,8 @@
 """Turn committed versions into rows, in the transaction of whoever calls.
 
 The result does not depend on the order of commits: a study's and a series' attributes are those of the earliest
-commit, so that an index rebuilt from the segments gives the same answers. Statements are plain SQL, made once: this
+commit, and keys follow from commits, so that an index rebuilt from the segments gives the same answers in the same
+order. Statements are plain SQL, made once: this
 is the hot path.
 """
 
@@ -14,6 +15,8 @@ from imagerepo.adapters.index_sql import statements as sql
 from imagerepo.adapters.index_sql.rows import fold, fold_name, microseconds, patient_key, patient_of
 from imagerepo.model.instance import Attributes, Layout, Range
 from imagerepo.model.tier import Tier
+
+_PLACES = 10  # bits of a key that tell the place within its commit, which holds at most 1,024 versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,13 @@ class Stored:
     size: int
     received_at: datetime
     commit: int
+    place: int  # among the versions of its commit, from 0
     ranges: Sequence[Range]
+
+    @property
+    def key(self) -> int:
+        """Of the rows that are made for it: they follow each other in order of commit."""
+        return self.commit << _PLACES | self.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +169,21 @@ class Applier:
         if found is None:
             sums.studies += 1
             values = _study_values(stored)
-            key = _inserted(
-                self._connection.execute(sql.ADD_STUDY, (institution, stored.attributes.study_uid, *values))
-            )
-            self._index_text(key, stored.attributes)
-            return key, False
+            uid = stored.attributes.study_uid
+            self._connection.execute(sql.ADD_STUDY, (stored.key, institution, uid, *values))
+            self._index_text(stored.key, stored.attributes)
+            return stored.key, False
         key, source, modalities, was, *patient = found
         differs = bool(was) or tuple(patient) != patient_of(stored.attributes)
         modality = stored.attributes.modality
         known: list[str] = modalities.split("\\") if modalities else []
         if stored.commit < source:
             self._forget_text(key)
+            for statement in sql.MOVE_STUDY:
+                self._connection.execute(statement, (stored.key, key))
+            if key in sums.by_study:
+                sums.by_study[stored.key] = sums.by_study.pop(key)
+            key = stored.key
             self._connection.execute(sql.CHANGE_STUDY, (*_study_values(stored), key))
             self._index_text(key, stored.attributes)
         if (modality and modality not in known) or differs != bool(was) or stored.commit < source:
@@ -201,13 +214,18 @@ class Applier:
         if found is None:
             sums.series += 1
             self._connection.execute(sql.COUNT_SERIES, (study,))
-            return _inserted(
-                self._connection.execute(
-                    sql.ADD_SERIES, (institution, study, stored.attributes.series_uid, *_series_values(stored))
-                )
+            values = _series_values(stored)
+            self._connection.execute(
+                sql.ADD_SERIES, (stored.key, institution, study, stored.attributes.series_uid, *values)
             )
+            return stored.key
         key, source = found
         if stored.commit < source:
+            self._connection.execute(sql.MOVE_SERIES, (stored.key, key))
+            self._connection.execute(sql.MOVE_INSTANCES, (stored.key, study, key))
+            if key in sums.by_series:
+                sums.by_series[stored.key] = sums.by_series.pop(key)
+            key = stored.key
             self._connection.execute(sql.CHANGE_SERIES, (*_series_values(stored), key))
         return key
 
@@ -223,9 +241,9 @@ class Applier:
             patient_key(attributes),
             stored.number,
         )
-        added = self._connection.execute(sql.ADD_INSTANCE, (*place, attributes.instance_uid, *values))
+        added = self._connection.execute(sql.ADD_INSTANCE, (stored.key, *place, attributes.instance_uid, *values))
         if added.rowcount == 1:
-            return _inserted(added), True
+            return stored.key, True
         key, current = self._connection.execute(sql.FIND_INSTANCE, (place[0], attributes.instance_uid)).fetchone()
         if stored.number >= current:
             self._connection.execute(sql.CHANGE_INSTANCE, (*values, key))
@@ -310,12 +328,6 @@ class Applier:
                 self._objects.clear()
             self._objects[store, key] = found
         return found
-
-
-def _inserted(cursor: sqlite3.Cursor) -> int:
-    key = cursor.lastrowid
-    assert key is not None
-    return key
 
 
 def _study_values(stored: Stored) -> tuple[str | int, ...]:

@@ -9,7 +9,13 @@ from pathlib import Path
 from imagerepo.errors import OutOfSpaceError, UnavailableError
 
 INDEX = "index.sqlite"
+LOG = "-wal"  # after a database's name: SQLite's write-ahead log
 _FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+# What our own statements never bring about where schema and rows are what they were.
+_UNSOUND = _DAMAGE | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}
+_PRIMARY = 0xFF  # the part of an error code that names its kind
+_LOOK = 10_000  # steps between looks at how many are left: well below a millisecond
 _BUSY = 10.0  # seconds to wait for another process's transaction
 
 
@@ -25,6 +31,20 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size=-8192")  # 8 MiB a thread; the page cache holds the rest
     connection.execute("PRAGMA temp_store=MEMORY")
     return connection
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the database's file is damaged; not that the disk failed or is full, or another process waits."""
+    return _kind(error) in _DAMAGE
+
+
+def is_unsound(error: sqlite3.Error) -> bool:
+    """Whether the file is damaged, or its schema or rows contradict what is written to them."""
+    return _kind(error) in _UNSOUND
+
+
+def _kind(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_INTERNAL) & _PRIMARY
 
 
 @contextmanager
@@ -45,6 +65,23 @@ def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]
         if getattr(error, "sqlite_errorname", "") in _FULL:
             raise OutOfSpaceError("no room left to write the index; free some space on its disk") from error
         raise UnavailableError(f"the index cannot be written: {error}") from error
+
+
+@contextmanager
+def bounded(connection: sqlite3.Connection, steps: int) -> Generator[None]:
+    """Have what runs meanwhile interrupted after about so many steps of SQLite's machine (SQLITE_INTERRUPT)."""
+    left = steps // _LOOK
+
+    def look() -> int:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    connection.set_progress_handler(look, _LOOK)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 class PerThread:

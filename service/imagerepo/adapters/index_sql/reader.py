@@ -1,13 +1,13 @@
 """Reads of the index (ports.index.Index) from SQLite."""
 
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from imagerepo.adapters.index_sql import search
-from imagerepo.adapters.index_sql.engine import INDEX, PerThread, connect
+from imagerepo.adapters.index_sql.engine import INDEX, PerThread, bounded, connect, is_damage
 from imagerepo.adapters.index_sql.rows import (
     SERIES_COLUMNS,
     STUDY_COLUMNS,
@@ -17,12 +17,27 @@ from imagerepo.adapters.index_sql.rows import (
     study_row,
     version_of,
 )
-from imagerepo.errors import NotFoundError, UnavailableError
+from imagerepo.adapters.index_sql.search import Statement, statement
+from imagerepo.errors import NotFoundError, TooLargeError, UnavailableError
 from imagerepo.model.instance import Version
 from imagerepo.model.query import Found, Level, Query
 from imagerepo.model.scope import Scope
 from imagerepo.model.tier import Tier
 from imagerepo.ports.index import Holdings
+
+log = logging.getLogger(__name__)
+
+# What a search may cost, in steps of SQLite's machine, of which a core takes some fourteen million a second. Rows that
+# are answered, or passed over because the caller says so, are what it asked for; the rest is looking: at five steps an
+# entity, a million of them.
+_STEPS = 5_000_000
+_STEPS_A_ROW = 60
+_OFFSET = 100_000  # rows passed over that are granted steps of their own
+_TOO_BROAD = (
+    "the search is too broad: too much would have to be looked through for what few entities match; add a patient, "
+    "an accession number, a narrower range of dates or, for series and instances, their study"
+)
+_DAMAGED = "the index is damaged ({}): stop the server, run `imagerepo index rebuild`, and start it again"
 
 _JOINS = (
     "JOIN series s ON s.id = i.series_id JOIN study t ON t.id = i.study_id "
@@ -40,6 +55,10 @@ _PAGE = (
     f"SELECT i.id, {VERSION_COLUMNS} FROM (SELECT i.* FROM instance i WHERE {{within}} "
     f"ORDER BY i.series_id, i.id LIMIT ?) i {_JOINS.format(number='i.current')}"
     "ORDER BY i.series_id, i.id, r.ordinal"
+)
+_ARRIVALS = (
+    f"SELECT i.id, n.name, {VERSION_COLUMNS} FROM (SELECT * FROM instance WHERE id > ? ORDER BY id LIMIT ?) i "
+    f"{_JOINS.format(number='i.current')} JOIN institution n ON n.id = i.institution_id ORDER BY i.id, r.ordinal"
 )
 _IN_STUDY = "i.study_id = ? AND (i.series_id, i.id) > (?, ?)"
 _IN_SERIES = "i.study_id = ? AND i.series_id = ? AND i.id > ?"
@@ -78,13 +97,29 @@ class SqlIndex:
             for position, group in groupby(rows, key=lambda row: row[0])
         ]
 
+    def arrivals(self, after: int, limit: int) -> Sequence[tuple[int, Version]]:
+        """A page of all current versions with their positions, in order of first arrival."""
+        return [
+            (position, version_of(name, [row[2:] for row in group]))
+            for (position, name), group in groupby(self._rows(_ARRIVALS, (after, limit)), key=lambda row: row[:2])
+        ]
+
+    def last_arrival(self) -> int:
+        """The position of the instance that arrived last."""
+        return self._rows("SELECT coalesce(max(id), 0) FROM instance", ())[0][0]
+
     def search(self, query: Query) -> Sequence[Found]:
         """Entities that match, newest first."""
         institution = self._find_institution(query.institution)
         if institution is None:
             return []
-        made = search.statement(query, institution)
-        return [_found(row, query.level) for row in self._rows(made.sql, made.parameters)]
+        steps = _STEPS + _STEPS_A_ROW * (query.limit + min(query.offset, _OFFSET))
+        with bounded(self._connections.get(), steps):
+            made = statement(query, institution, self._count)
+            return [_found(row, query.level) for row in self._rows(made.sql, made.parameters)]
+
+    def _count(self, counting: Statement) -> int:
+        return self._rows(counting.sql, counting.parameters)[0][0]
 
     def study_of(self, scope: Scope) -> str:
         """The Study Instance UID that holds a series or instance. Raises NotFoundError."""
@@ -125,6 +160,11 @@ class SqlIndex:
         try:
             return self._connections.get().execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                raise TooLargeError(_TOO_BROAD) from error
+            if is_damage(error):
+                log.error("index.damaged", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
+                raise UnavailableError(_DAMAGED.format(error)) from error
             raise UnavailableError(f"the index cannot be read: {error}") from error
 
     def _find_institution(self, name: str) -> int | None:

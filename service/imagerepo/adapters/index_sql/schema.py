@@ -1,12 +1,13 @@
 """Bring the index's schema to this program's, by Alembic."""
 
+import sqlite3
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 
 from imagerepo.errors import SettingsError
 
@@ -18,11 +19,24 @@ def upgrade(database: Path) -> None:
         SettingsError: it is of a newer program.
     """
     engine = create_engine(f"sqlite:///{database}")
-    with engine.begin() as connection:
-        config = _config(connection)
-        _refuse_newer(connection, config)
-        command.upgrade(config, "head")
-    engine.dispose()
+    # The driver's own way commits after each table: a process that died between two would leave half a schema.
+    event.listen(engine, "connect", _begin_by_hand)
+    event.listen(engine, "begin", _begin)
+    try:
+        with engine.begin() as connection:
+            config = _config(connection)
+            _refuse_newer(connection, config)
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def _begin_by_hand(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _config(connection: Connection) -> Config:

@@ -35,7 +35,15 @@ FIND_STUDY = (
     "SELECT id, source_commit, modalities, patient_differs, patient_id, issuer_of_patient_id, patient_name_key, "
     "patient_birth_date, patient_sex FROM study WHERE institution_id = ? AND uid = ?"
 )
-ADD_STUDY = _insert("study", f"institution_id, uid, {STUDY_FIELDS}")
+# A study or series whose rows a later commit made first moves to the key that its earliest commit gives it.
+MOVE_STUDY = (
+    "UPDATE study SET id = ? WHERE id = ?",
+    "UPDATE series SET study_id = ? WHERE study_id = ?",
+    "UPDATE instance SET study_id = ? WHERE study_id = ?",
+)
+MOVE_SERIES = "UPDATE series SET id = ? WHERE id = ?"
+MOVE_INSTANCES = "UPDATE instance SET series_id = ? WHERE study_id = ? AND series_id = ?"
+ADD_STUDY = _insert("study", f"id, institution_id, uid, {STUDY_FIELDS}")
 CHANGE_STUDY = _update("study", STUDY_FIELDS)
 MARK_STUDY = "UPDATE study SET modalities = ?, patient_differs = ? WHERE id = ?"
 COUNT_SERIES = "UPDATE study SET series_count = series_count + 1 WHERE id = ?"
@@ -48,10 +56,10 @@ TEXT_OF_STUDY = (
     "FROM study WHERE id = ?"
 )
 FIND_SERIES = "SELECT id, source_commit FROM series WHERE study_id = ? AND uid = ?"
-ADD_SERIES = _insert("series", f"institution_id, study_id, uid, {SERIES_FIELDS}")
+ADD_SERIES = _insert("series", f"id, institution_id, study_id, uid, {SERIES_FIELDS}")
 CHANGE_SERIES = _update("series", SERIES_FIELDS)
 COUNT_IN_SERIES = "UPDATE series SET instance_count = instance_count + ? WHERE id = ?"
-ADD_INSTANCE = _insert("instance", f"institution_id, study_id, series_id, uid, {INSTANCE_FIELDS}", "OR IGNORE")
+ADD_INSTANCE = _insert("instance", f"id, institution_id, study_id, series_id, uid, {INSTANCE_FIELDS}", "OR IGNORE")
 FIND_INSTANCE = "SELECT id, current FROM instance WHERE institution_id = ? AND uid = ?"
 FIND_RIVAL = (
     "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM instance i "

@@ -64,6 +64,10 @@ study = Table(
     Index("study_by_study_id", "institution_id", "study_id"),
     Index("study_by_birth_date", "institution_id", "patient_birth_date"),
     Index("study_by_referring", "institution_id", "referring_physician_name_key"),
+    Index("study_by_issuer", "institution_id", "issuer_of_patient_id"),
+    Index("study_by_sex", "institution_id", "patient_sex"),
+    Index("study_by_time", "institution_id", "study_time"),
+    Index("study_by_description", "institution_id", "study_description_key"),
     Index("study_by_institution", "institution_id"),  # in order of arrival, since rows follow in order of their keys
 )
 
@@ -79,7 +83,11 @@ series = Table(
     UniqueConstraint("study_id", "uid"),
     Index("series_by_study", "study_id"),  # likewise
     Index("series_by_uid", "institution_id", "uid"),
-    Index("series_by_modality", "institution_id", "modality"),
+    # In the order of their studies: one value's series lead to its studies in order of arrival.
+    Index("series_by_modality", "institution_id", "modality", "study_id"),
+    Index("series_by_body_part", "institution_id", "body_part", "study_id"),
+    Index("series_by_description", "institution_id", "series_description_key", "study_id"),
+    Index("series_by_step_date", "institution_id", "performed_step_date", "study_id"),
 )
 
 instance = Table(

@@ -23,15 +23,14 @@ from imagerepo.errors import DamagedError, SettingsError
 FILE = "roots.jsonl"
 
 
-def new_key() -> bytes:
+def new_key() -> str:
     """A new key, PEM: its private half, then its public half, which is enough to verify."""
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return private + key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return (private + public).decode()
 
 
 def read_key(path: Path) -> Ed25519PrivateKey:

@@ -7,8 +7,10 @@ to copy it there and to write it out took 0.3 to 1.4 ms of CPU; past the cache i
 import errno
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from queue import LifoQueue
 from typing import Final
 
 from imagerepo.model.arrival import Buffer
@@ -18,6 +20,7 @@ DIRECT_FROM: Final = 128 << 10  # bytes of the smallest write that goes past the
 _VECTOR: Final = 1024  # buffers that one call takes
 _BLOCK: Final = 4096  # bytes; where writes past the cache begin and end, in memory and in the file
 _STAGE: Final = 1 << 20  # bytes brought to a block's beginning in memory at a time
+_STAGES: Final = 4
 _O_DIRECT: Final = getattr(os, "O_DIRECT", 0)
 
 
@@ -49,62 +52,77 @@ def write_all(descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
     return offset - start
 
 
-class PastCache:
-    """Writes large pieces past the page cache, of one file at a time. For one thread at a time."""
+class Stages:
+    """Aligned memory for what goes past the cache; who comes when all of it is in use waits for some."""
 
     def __init__(self) -> None:
-        self._stage = memoryview(mmap.mmap(-1, _STAGE))
-        self._direct: int | None = None
+        self._free: LifoQueue[memoryview] = LifoQueue()
+        for _ in range(_STAGES):
+            self._free.put(memoryview(mmap.mmap(-1, _STAGE)))  # has no pages before it is used
 
-    def open(self, path: Path) -> None:
-        """Be ready to write to that file; where its file system has no such way, all goes through the cache."""
-        self.close()
-        if not _O_DIRECT:
-            return
+    @contextmanager
+    def one(self) -> Generator[memoryview]:
+        """A piece of it, for the time of the context."""
+        stage = self._free.get()
         try:
-            self._direct = os.open(path, os.O_WRONLY | _O_DIRECT | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
+            yield stage
+        finally:
+            self._free.put(stage)
 
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._direct is not None:
-            os.close(self._direct)
-            self._direct = None
 
-    def write_all(self, descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
-        """As the function of this name; `descriptor` is the file's own, for what goes through the cache."""
+class AppendFile:
+    """A new file, written at offsets by any number of threads; closed when nobody uses it any more."""
+
+    def __init__(self, path: Path, stages: Stages) -> None:
+        """Create it. Raises OSError."""
+        self._stages = stages
+        self._direct: int | None = None
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        if _O_DIRECT:
+            try:
+                self._direct = os.open(path, os.O_WRONLY | _O_DIRECT | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # its file system has no such way: all goes through the cache
+                    raise
+
+    def __del__(self) -> None:
+        # A thread that still writes holds the file: its number must not be another file's by then.
+        for one in (getattr(self, "descriptor", None), getattr(self, "_direct", None)):
+            if one is not None:
+                os.close(one)
+
+    def write_all(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write buffers one after another. Raises OSError."""
         size = sum(map(len, buffers))
         if self._direct is None or size < DIRECT_FROM:
-            return write_all(descriptor, buffers, offset)
+            write_all(self.descriptor, buffers, offset)
+            return
         views = [_bytes(buffer) for buffer in buffers]
         first = -offset % _BLOCK
         last = size - (offset + size) % _BLOCK
-        write_all(descriptor, list(_cut(views, 0, first)), offset)
+        write_all(self.descriptor, list(_cut(views, 0, first)), offset)
         done = first
-        while done < last:
-            written = self._write_blocks(self._direct, views, done, min(done + _STAGE, last), offset)
-            if not written:
-                break
-            done += written
-        write_all(descriptor, list(_cut(views, done, size)), offset + done)
-        return size
+        with self._stages.one() as stage:
+            while done < last and (written := _write_blocks(self._direct, stage, views, done, last, offset)):
+                done += written
+        write_all(self.descriptor, list(_cut(views, done, size)), offset + done)
 
-    def _write_blocks(self, direct: int, views: Sequence[memoryview], start: int, stop: int, offset: int) -> int:
-        """Write bytes `start` to `stop` of the views; returns how many, which need not be all."""
-        filled = 0
-        for piece in _cut(views, start, stop):
-            self._stage[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        try:
-            # What is written short of a block is written again.
-            return os.pwrite(direct, self._stage[:filled], offset + start) // _BLOCK * _BLOCK
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            self.close()  # it opens such files, but does not write them
-            return 0
+
+def _write_blocks(
+    direct: int, stage: memoryview, views: Sequence[memoryview], start: int, stop: int, offset: int
+) -> int:
+    """Write bytes of the views from `start` on, as many as the stage holds, to `stop` at most; how many those were."""
+    filled = 0
+    for piece in _cut(views, start, min(start + len(stage), stop)):
+        stage[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    try:
+        # What is written short of a block is written again.
+        return os.pwrite(direct, stage[:filled], offset + start) // _BLOCK * _BLOCK
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return 0  # it opens such files, but does not write them
 
 
 def _cut(views: Sequence[memoryview], start: int, stop: int) -> Iterator[memoryview]:

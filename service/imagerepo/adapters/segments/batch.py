@@ -1,6 +1,6 @@
 """The steps of an embedded commit.
 
-1. Bytes are appended to this writer's segment; nothing names them yet.
+1. Large instances are appended to this writer's segment by their own threads (ahead.py); nothing names them yet.
 2. Under the data folder's lock each instance gets its version number, and the commit its own.
 3. The commit record is appended and flushed: from here on all of it is durable.
 4. Under the lock again its rows are written; then it is answered.
@@ -8,6 +8,7 @@
 An instance is in flight from 2 to 4: whoever else has it waits, so that two commits never give one number.
 """
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from imagerepo import telemetry
 from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.segments import lines, projection
-from imagerepo.adapters.segments.append import DIRECT_FROM
+from imagerepo.adapters.segments.ahead import Item, is_small, write_large
 from imagerepo.adapters.segments.decide import Decided, Decision, Known, Visible, as_known, decide
 from imagerepo.adapters.segments.lines import Link
 from imagerepo.adapters.segments.numbers import SLOTS, Numbers, mark
@@ -26,18 +27,7 @@ from imagerepo.adapters.segments.spool import SpoolFile
 from imagerepo.adapters.segments.writer import SegmentWriter
 from imagerepo.errors import ImagerepoError, UnavailableError
 from imagerepo.model.arrival import InMemory
-from imagerepo.model.events import Action, CommitKind, Committed, JournalRequest, Request, StoreRequest
-from imagerepo.model.instance import Range
-
-
-@dataclass(slots=True)
-class Item:
-    """One request on its way through a commit; without result it has to come again."""
-
-    request: Request
-    result: Committed | None = None
-    where: Range | None = None  # of its bytes, once they are written
-    decided: Decided | None = None
+from imagerepo.model.events import Action, CommitKind, Committed, JournalRequest, StoreRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +43,11 @@ class _Written:
 class Batch:
     """Carries commits of one writer, one at a time."""
 
-    def __init__(self, place: Place, state: Path) -> None:
+    def __init__(self, place: Place, writer: SegmentWriter, state: Path) -> None:
         """Open the writer's things; its rows must be complete (replay.py)."""
         self._place = place
         self._numbers = Numbers(state, place.number)
-        self._writer = SegmentWriter(place.data, place.writer, place.segment_size)
+        self._writer = writer
         self._connection = connect(place.data / INDEX)
         self._applier = Applier(self._connection)
         self._visible = Visible(self._connection)
@@ -78,17 +68,14 @@ class Batch:
             ImagerepoError: what has no result failed, and nothing of it is visible.
         """
         self._finish_what_is_left()
-        items = [item for item in items if not self._is_answered(item)][:SLOTS]
-        if not items:
-            return
         self._writer.prepare()
+        for item in items:
+            self._write_again(item)
         try:
-            self._write_large(items)
-        except (ImagerepoError, OSError):
-            # Half a record would hide the commits after it from replay.
+            ready, number = self._number(items[:SLOTS])
+        except sqlite3.Error:
             self._writer.abandon()
             raise
-        ready, number = self._number(items)
         if not number:
             # Of visible versions: nothing in this commit could fail them any more.
             for item in ready:
@@ -109,39 +96,14 @@ class Batch:
         """Finish what was left, if anything: until then its instances are in flight for everyone."""
         self._finish_what_is_left()
 
-    def _is_answered(self, item: Item) -> bool:
-        """Answer what has no room, or is stored already, before any byte is written."""
+    def _write_again(self, item: Item) -> None:
+        """Write a large instance whose bytes are in a segment that was retired since, or were not to be stored."""
         request = item.request
-        if not isinstance(request, StoreRequest):
-            return False
-        if self._place.has_room() and not _is_large(request):
-            return False  # nothing is written before it is numbered
-        found = decide(request, self._visible.of(request))
-        if found.decision is Decision.DUPLICATE:
-            item.result = Committed(CommitKind.DUPLICATE, found.version)
-        elif found.decision is Decision.STORE and not self._place.has_room():
-            # Journal entries, and what is stored already, still find room.
-            item.result = Committed(CommitKind.FAILED, error=self._place.no_room())
-        item.decided = found
-        return item.result is not None
-
-    def _write_large(self, items: Sequence[Item]) -> None:
-        with telemetry.ingest_step("write").time():
-            for item in items:
-                request = item.request
-                if not isinstance(request, StoreRequest) or item.decided is None:
-                    continue
-                # In a segment that was retired since, bytes written for an earlier try may be gone.
-                if item.decided.decision is not Decision.STORE:
-                    continue
-                if isinstance(request.payload, InMemory):
-                    item.where = self._append(request, request.payload)
-                elif item.where is None:
-                    assert isinstance(request.payload, SpoolFile)
-                    item.where = request.payload.make_durable()
-
-    def _append(self, request: StoreRequest, payload: InMemory) -> Range:
-        return self._writer.data(payload.buffers, payload.size, request.crc32)
+        if not isinstance(request, StoreRequest) or is_small(request) or not _is(item, Decision.STORE):
+            return
+        lost = isinstance(request.payload, InMemory) and item.where is not None and item.where.key != self._writer.key
+        if item.where is None or lost:
+            item.where = write_large(self._writer, request)
 
     def _number(self, items: Sequence[Item]) -> tuple[list[Item], int]:
         """Give version numbers; the items that have one or need none, and the commit's number.
@@ -165,12 +127,12 @@ class Batch:
                     known = pending[name] = self._visible.of(request)
                 item.decided = decide(request, known)
                 if item.decided.decision is Decision.STORE:
-                    if _is_large(request):
-                        if item.where is None:
-                            continue  # was to be refused a moment ago; its bytes are written when it comes again
-                    else:
-                        assert isinstance(request.payload, InMemory)
-                        item.where = self._append(request, request.payload)
+                    if isinstance(request.payload, InMemory) and is_small(request):
+                        item.where = self._writer.small_data(
+                            request.payload.buffers, request.payload.size, request.crc32
+                        )
+                    elif item.where is None:
+                        continue  # was not to be stored a moment ago; its bytes are written when it comes again
                     known.append(as_known(request, item.decided.version))
                     marks.append(name)
                 ready.append(item)
@@ -194,7 +156,7 @@ class Batch:
             written.append(line)
             links[institution] = lines.follow(link, line)
             if _is(item, Decision.STORE):
-                stored.append((item, _stored(item, number)))
+                stored.append((item, _stored(item, number, len(stored))))
             else:
                 others.append(item)
         body = lines.commit_body(number, self._place.writer, self._voids, written)
@@ -255,11 +217,6 @@ def _is(item: Item, decision: Decision) -> bool:
     return item.decided is not None and item.decided.decision is decision
 
 
-def _is_large(request: StoreRequest) -> bool:
-    """Whether its bytes are written before it is numbered, so that nobody else waits for the disk meanwhile."""
-    return not isinstance(request.payload, InMemory) or request.payload.size >= DIRECT_FROM
-
-
 def _answer(decided: Decided | None) -> Committed:
     if decided is None:
         return Committed(CommitKind.JOURNALED)
@@ -268,7 +225,7 @@ def _answer(decided: Decided | None) -> Committed:
     return Committed(CommitKind.CONFLICT, error=decided.error)
 
 
-def _stored(item: Item, commit: int) -> Stored:
+def _stored(item: Item, commit: int, place: int) -> Stored:
     request = item.request
     assert isinstance(request, StoreRequest)
     assert item.decided is not None
@@ -284,5 +241,6 @@ def _stored(item: Item, commit: int) -> Stored:
         size=request.payload.size,
         received_at=request.received_at,
         commit=commit,
+        place=place,
         ranges=(item.where,),
     )

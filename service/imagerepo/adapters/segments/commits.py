@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from imagerepo.adapters.segments.batch import Batch, Item
+from imagerepo.adapters.segments.ahead import Ahead, Item
+from imagerepo.adapters.segments.batch import Batch
 from imagerepo.adapters.segments.company import Company
 from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.spool import SpoolFile
+from imagerepo.adapters.segments.writer import SegmentWriter
 from imagerepo.errors import ImagerepoError, UnavailableError
 from imagerepo.model.events import CommitKind, Committed, Request, StoreRequest
 
@@ -41,8 +43,11 @@ class SegmentCommits:
     def __init__(self, place: Place, state: Path) -> None:
         """Work at `place`; `state` is the file that numbers.Numbers.create made."""
         self._place = place
-        self._batch = Batch(place, state)
+        writer = SegmentWriter(place.data, place.writer, place.segment_size)
+        self._ahead = Ahead(place, writer)
+        self._batch = Batch(place, writer, state)
         self._waiting: deque[_Call] = deque()
+        self._coming: deque[None] = deque()  # one for each call that is being made ready
         self._leader = Lock()
         self._company = Company()
 
@@ -56,15 +61,35 @@ class SegmentCommits:
 
     def commit(self, requests: Sequence[Request]) -> Sequence[Committed]:
         """Commit, in order; blocks."""
-        size = sum(one.payload.size for one in requests if isinstance(one, StoreRequest))
-        call = _Call([Item(request) for request in requests], size)
+        items = [Item(request) for request in requests]
+        self._coming.append(None)
+        try:
+            for item in items:
+                self._make_ready(item)
+        finally:
+            self._coming.pop()
+        left = [item for item in items if item.result is None]
+        if left:
+            self._join(
+                _Call(left, sum(one.request.payload.size for one in left if isinstance(one.request, StoreRequest)))
+            )
+        return [item.result or _UNANSWERED for item in items]
+
+    def _make_ready(self, item: Item) -> None:
+        try:
+            self._ahead.ready(item)
+        except ImagerepoError as error:
+            _fail([item], error)
+        except sqlite3.Error as error:
+            _fail([item], UnavailableError(f"the index failed: {error}"))
+
+    def _join(self, call: _Call) -> None:
         self._waiting.append(call)
         self._company.arrived(len(self._waiting))
         while not call.done:
             with self._leader:
                 if not call.done:
                     self._lead()
-        return [item.result or _UNANSWERED for item in call.items]
 
     def tend(self) -> None:
         """Finish a commit whose rows could not be written; to be called now and then. Raises UnavailableError."""
@@ -74,6 +99,7 @@ class SegmentCommits:
     def close(self) -> None:
         """Let go of everything; nothing may be under way."""
         with self._leader:
+            self._ahead.close()
             self._batch.close()
 
     def _lead(self) -> None:
@@ -85,7 +111,8 @@ class SegmentCommits:
         finally:
             for call in calls:
                 call.done = True
-        self._company.committed(len(calls) + len(self._waiting), time.perf_counter() - started)
+        present = len(calls) + len(self._waiting) + len(self._coming)
+        self._company.committed(present, time.perf_counter() - started)
 
     def _take(self) -> list[_Call]:
         # Only the leader takes, so that what was seen at the front is still there.

@@ -23,16 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy.exc import DatabaseError
-
-from imagerepo.adapters.index_sql import schema
-from imagerepo.adapters.index_sql.engine import INDEX, connect
-from imagerepo.adapters.segments import replay, spool, writer
+from imagerepo.adapters.index_sql import metadata_cache
+from imagerepo.adapters.index_sql.engine import INDEX, LOG, connect
+from imagerepo.adapters.segments import index_file, replay, spool, writer
 from imagerepo.adapters.segments.intervals import SharedIntervals
 from imagerepo.adapters.segments.numbers import Numbers
 from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.replay import Replayed
-from imagerepo.errors import SettingsError, UnavailableError
+from imagerepo.errors import SettingsError
 from imagerepo.settings import Storage
 
 log = logging.getLogger(__name__)
@@ -42,7 +40,6 @@ _RUN = "run"
 _SWEPT = ".swept"
 _ORPHANED = "orphaned"
 _KEPT_ORPHANS = 7 * 86_400  # seconds
-_NO_DATABASE = {"SQLITE_NOTADB", "SQLITE_CORRUPT"}
 _CHECKPOINT = 4 << 20  # bytes of the index's log after which it is folded in
 
 
@@ -106,6 +103,31 @@ class Folder:
         """Where one of the writers works."""
         return Place(self.data, name, self.writers.index(name), self.start, storage.segment_size, storage.reserve)
 
+    def recover_writer(self, name: str) -> None:
+        """After one writer's process died: write the rows of its durable commits, and land what it had in flight."""
+        with Numbers(self.state, self.writers.index(name)) as numbers, numbers.locked():
+            replay.replay(self.data, self.data / INDEX, only_writer=name)
+            numbers.land()
+
+    def checkpoint(self) -> None:
+        """Fold the index's log into its file once it has grown, making nobody wait for a flush.
+
+        The log begins anew only if nothing was added since it was folded in: hence the second, short pass under the
+        lock.
+        """
+        try:
+            if (self.data / f"{INDEX}{LOG}").stat().st_size < _CHECKPOINT:
+                return
+            connection = connect(self.data / INDEX)
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                with Numbers(self.state, 0) as numbers, numbers.locked():
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            log.warning("index.not_checkpointed", extra={"reason": str(error)})  # tried again in a moment
+
 
 def make_ready(data: Path, writers: Sequence[str]) -> tuple[Folder, Replayed]:
     """Bring index and folders up to date; the lock is held and nothing else runs.
@@ -121,68 +143,14 @@ def make_ready(data: Path, writers: Sequence[str]) -> tuple[Folder, Replayed]:
         path.mkdir(parents=True, exist_ok=True)
     for path in (data / spool.FOLDER, data):
         writer.sync_folder(path)
-    try:
-        replayed = _bring_index_up(data)
-    except (sqlite3.DatabaseError, DatabaseError) as error:
-        _set_index_aside(data, error)
-        replayed = _bring_index_up(data)
+    replayed = index_file.bring_up(data)
+    metadata_cache.remove_if_damaged(data)
     if not replayed.damaged:
         # What cannot be read is not in the index: its file would look unnamed.
         _sweep(data, start)
     SharedIntervals.create(folder.intervals)
     Numbers.create(folder.state, len(writers), replayed.last_commit)
     return folder, replayed
-
-
-def recover_writer(folder: Folder, name: str) -> None:
-    """After one writer's process died: write the rows of its durable commits, and land what it had in flight."""
-    with Numbers(folder.state, folder.writers.index(name)) as numbers, numbers.locked():
-        replay.replay(folder.data, only_writer=name)
-        numbers.land()
-
-
-def checkpoint(folder: Folder) -> None:
-    """Fold the index's log into its file once it has grown, making nobody wait for a flush.
-
-    The log begins anew only if nothing was added since it was folded in: hence the second, short pass under the lock.
-    """
-    try:
-        if (folder.data / f"{INDEX}-wal").stat().st_size < _CHECKPOINT:
-            return
-        connection = connect(folder.data / INDEX)
-        try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            with Numbers(folder.state, 0) as numbers, numbers.locked():
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        finally:
-            connection.close()
-    except (sqlite3.Error, OSError) as error:
-        log.warning("index.not_checkpointed", extra={"reason": str(error)})  # tried again in a moment
-
-
-def _bring_index_up(data: Path) -> Replayed:
-    schema.upgrade(data / INDEX)
-    return replay.replay(data)
-
-
-def _set_index_aside(data: Path, error: Exception) -> None:
-    """An index that is no database any more is made anew from the segments, which hold all that it held.
-
-    Raises:
-        UnavailableError: the disk failed, or it is locked; that says nothing about the index.
-    """
-    cause = error.orig if isinstance(error, DatabaseError) else error
-    if getattr(cause, "sqlite_errorname", "") not in _NO_DATABASE:
-        raise UnavailableError(f"the index cannot be read: {cause}") from error
-    log.error("index.set_aside", extra={"reason": str(cause)})
-    (data / INDEX).rename(data / f"{INDEX}.unreadable")
-    drop_index(data)
-
-
-def drop_index(data: Path) -> None:
-    """Remove the index; `make_ready` makes it anew."""
-    for suffix in ("", "-wal", "-shm"):
-        (data / f"{INDEX}{suffix}").unlink(missing_ok=True)
 
 
 def _sweep(data: Path, start: str) -> None:

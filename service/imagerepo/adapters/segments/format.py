@@ -91,13 +91,16 @@ def segment_header(writer: str, number: int, seal: bytes) -> bytes:
     return head + checksum.crc32(head, 0).to_bytes(4, "little")
 
 
-def check_segment_header(head: bytes, name: str) -> bytes:
-    """The seal of the segment that `head` begins. Raises DamagedError unless we can read it."""
+def is_whole_header(head: bytes) -> bool:
+    """Whether a segment's header is all there, of whatever version."""
     if len(head) < SEGMENT_HEADER or not head.startswith(_SEGMENT_MAGIC):
-        raise DamagedError(f"{name} is not a segment")
-    _, version, _, _, seal, crc32 = _SEGMENT.unpack_from(head)
-    if checksum.crc32(head[: SEGMENT_HEADER - 4], 0) != crc32:
-        raise DamagedError(f"the header of {name} is damaged")
+        return False
+    return checksum.crc32(head[: SEGMENT_HEADER - 4], 0).to_bytes(4, "little") == head[SEGMENT_HEADER - 4 :]
+
+
+def check_segment_header(head: bytes, name: str) -> bytes:
+    """The seal of the segment that the whole header `head` begins. Raises DamagedError if it is of another version."""
+    _, version, _, _, seal, _ = _SEGMENT.unpack_from(head)
     if version != VERSION:
         raise DamagedError(f"{name} has format version {version}; this program reads version {VERSION}")
     return seal
@@ -107,6 +110,11 @@ def record_header(kind: Kind, seal: bytes, length: int, number: int, crc32: int)
     """The header of a record whose payload is `length` bytes with that checksum."""
     head = _RECORD.pack(kind.value, length, number, crc32, seal, 0)[:_RECORD_CHECKED]
     return head + checksum.crc32(head, 0).to_bytes(4, "little")
+
+
+def seal_in(head: bytes) -> bytes:
+    """The seal that a record's header bears."""
+    return head[_BEFORE_SEAL:_RECORD_CHECKED]
 
 
 def parse_record(head: bytes, seal: bytes, offset: int) -> Record | None:
@@ -120,15 +128,11 @@ def parse_record(head: bytes, seal: bytes, offset: int) -> Record | None:
     return Record(kind, offset, length, number, crc32)
 
 
-def records(descriptor: int, start: int, size: int) -> Iterator[Record]:
-    """Whole records from offset `start` on, in order; what is damaged between them is passed over.
+def records(descriptor: int, seal: bytes, start: int, size: int) -> Iterator[Record]:
+    """Whole records under that seal from offset `start` on, in order; what is damaged between them is passed over.
 
     A header is whole if its checksum holds and its payload ends within `size`; payloads are not read.
-
-    Raises:
-        DamagedError: the segment's own header cannot be read.
     """
-    seal = check_segment_header(os.pread(descriptor, SEGMENT_HEADER, 0), "the segment")
     offset = max(start, SEGMENT_HEADER)
     while offset + RECORD_HEADER <= size:
         record = parse_record(os.pread(descriptor, RECORD_HEADER, offset), seal, offset)

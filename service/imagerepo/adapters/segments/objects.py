@@ -4,11 +4,12 @@ What the page cache holds is read at once, on the caller's thread; RWF_NOWAIT te
 waits for a disk. Elsewhere than on Linux every read goes to a thread.
 """
 
+import contextlib
 import errno
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -18,6 +19,7 @@ from imagerepo.model.instance import Range
 
 _OPEN = 256  # descriptors kept
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_WILL_NEED: int | None = getattr(os, "POSIX_FADV_WILLNEED", None)
 _WOULD_WAIT = {errno.EAGAIN, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -31,6 +33,10 @@ class _Descriptor:
 
     def __del__(self) -> None:
         os.close(self.number)
+
+
+def _too_short(where: Range) -> DamagedError:
+    return DamagedError(f"{where.key} ends before byte {where.offset + where.length}; run `imagerepo audit verify`")
 
 
 class LocalObjects:
@@ -49,26 +55,40 @@ class LocalObjects:
         while len(found) < where.length:
             more = os.pread(descriptor.number, where.length - len(found), where.offset + len(found))
             if not more:
-                raise DamagedError(
-                    f"{where.key} ends before byte {where.offset + where.length}; run `imagerepo audit verify`"
-                )
+                raise _too_short(where)
             found += more
         return found
 
-    def read_at_hand(self, where: Range) -> bytes | bytearray | None:
-        """Read all of `where` if the page cache holds it, else None."""
-        if not self._can_try:
-            return None
+    def read_into(self, where: Range, room: memoryview) -> None:
+        """Fill `room` with all of `where`; blocks. Raises DamagedError."""
         descriptor = self._descriptor(where)
-        buffer = bytearray(where.length)
+        done = 0
+        while done < where.length:
+            count = os.preadv(descriptor.number, [room[done:]], where.offset + done)
+            if not count:
+                raise _too_short(where)
+            done += count
+
+    def read_at_hand(self, where: Range, room: memoryview) -> bool:
+        """Fill `room` with all of `where` if the page cache holds it."""
+        if not self._can_try:
+            return False
+        descriptor = self._descriptor(where)
         try:
-            count = os.preadv(descriptor.number, [buffer], where.offset, _NOWAIT)
+            return os.preadv(descriptor.number, [room], where.offset, _NOWAIT) == where.length
         except OSError as error:
             if error.errno not in _WOULD_WAIT:
                 raise
             self._can_try = error.errno == errno.EAGAIN
-            return None
-        return buffer if count == where.length else None
+            return False
+
+    def expect(self, ranges: Iterable[Range]) -> None:
+        """Have the page cache filled with what is going to be read."""
+        if _WILL_NEED is None:
+            return
+        for where in ranges:
+            with contextlib.suppress(DamagedError, OSError):  # whoever reads it is told
+                os.posix_fadvise(self._descriptor(where).number, where.offset, where.length, _WILL_NEED)
 
     @contextmanager
     def mapped(self, where: Range) -> Generator[memoryview]:

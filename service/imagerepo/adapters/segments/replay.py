@@ -5,6 +5,7 @@ power was lost (writer.py), so that its bytes are checked before it counts; ever
 """
 
 import heapq
+import itertools
 import logging
 import os
 import sqlite3
@@ -13,16 +14,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from imagerepo.adapters.index_sql.apply import Applier, Deleted, Stored
-from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
+from imagerepo.adapters.index_sql.engine import connect, transaction
+from imagerepo.adapters.segments import catalog, lines, projection
 from imagerepo.adapters.segments import format as segment_format
-from imagerepo.adapters.segments import lines, projection
+from imagerepo.adapters.segments.catalog import Condition, Segment
 from imagerepo.adapters.segments.format import Kind
 from imagerepo.adapters.segments.lines import Link, StoreLine
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.adapters.segments.projection import Position
 from imagerepo.adapters.segments.writer import FOLDER
 from imagerepo.dicom import part10
-from imagerepo.errors import DamagedError, RefusedError
+from imagerepo.errors import DamagedError, RefusedError, UnavailableError
 from imagerepo.model.instance import Attributes, Layout
 from imagerepo.model.uids import Uid
 
@@ -58,18 +60,14 @@ class Replayed:
     last_commit: int  # the highest number in index or segments
 
 
-def segments(data: Path) -> list[Path]:
-    """All segments of a data folder."""
-    return sorted((data / FOLDER).glob(f"*{segment_format.SUFFIX}"))
-
-
-def commits(path: Path, start: int) -> Iterator[Commit]:
+def commits(segment: Segment, start: int) -> Iterator[Commit]:
     """Whole commits of a segment from `start` on, voided ones too; what is damaged is reported and passed over."""
+    path = segment.path
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
-        segment_format.check_segment_header(os.pread(descriptor, segment_format.SEGMENT_HEADER, 0), path.name)
-        found = [one for one in segment_format.records(descriptor, start, size) if one.kind is Kind.COMMIT]
+        records = segment_format.records(descriptor, segment.seal, start, size)
+        found = [one for one in records if one.kind is Kind.COMMIT]
         for number, record in enumerate(found):
             body = segment_format.read_payload(descriptor, record)
             in_doubt = number == len(found) - 1
@@ -101,23 +99,23 @@ def bytes_are_whole(descriptor: int, path: Path, body: bytes) -> bool:
     )
 
 
-def voided(paths: Sequence[Path]) -> set[int]:
+def voided(segments: Sequence[Segment]) -> set[int]:
     """Commits whose flush failed, and that were answered so: they do not count, even where they are found whole.
 
     A failed flush retires its segment; the first commit of the writer's next one says so.
     """
     found: set[int] = set()
-    for path in paths:
-        if not has_header(path):
+    for segment in segments:
+        if not segment.is_readable:
             continue
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
-            records = segment_format.records(descriptor, 0, size)
+            records = segment_format.records(descriptor, segment.seal, 0, size)
             first = next((record for record in records if record.kind is Kind.COMMIT), None)
             body = None if first is None else segment_format.read_payload(descriptor, first)
             if body is not None:
-                found.update(lines.parse_body(body, path.name)[0].voids)
+                found.update(lines.parse_body(body, segment.path.name)[0].voids)
         finally:
             os.close(descriptor)
     return found
@@ -125,48 +123,53 @@ def voided(paths: Sequence[Path]) -> set[int]:
 
 def counted(data: Path) -> Iterator[Commit]:
     """All commits of a data folder that count, in order of their numbers."""
-    paths = segments(data)
-    void = voided(paths)
-    return (one for one in _merged(paths, {}) if one.number not in void)
+    segments = [catalog.examine(path) for path in catalog.paths(data)]
+    void = voided(segments)
+    return (one for one in _merged(segments, {}) if one.number not in void)
 
 
-def _merged(paths: Sequence[Path], done: Mapping[str, int]) -> Iterator[Commit]:
+def _merged(segments: Sequence[Segment], done: Mapping[str, int]) -> Iterator[Commit]:
     """Commits beyond what is done, in order of their numbers. Of each writer one segment is open at a time."""
-    by_writer: dict[str, list[tuple[int, Path]]] = {}
-    for path in paths:
-        writer, number = segment_format.parse_segment_name(path.name)
-        by_writer.setdefault(writer, []).append((number, path))
-    streams = [_of_writer([path for _, path in sorted(of_writer)], done) for of_writer in by_writer.values()]
+    by_writer: dict[str, list[tuple[int, Segment]]] = {}
+    for segment in segments:
+        if segment.is_readable:
+            writer, number = segment_format.parse_segment_name(segment.path.name)
+            by_writer.setdefault(writer, []).append((number, segment))
+    streams = [_of_writer(of_writer, done) for of_writer in by_writer.values()]
     return heapq.merge(*streams, key=lambda commit: commit.number)
 
 
-def _of_writer(paths: Sequence[Path], done: Mapping[str, int]) -> Iterator[Commit]:
-    for path in paths:
-        if has_header(path):
-            yield from commits(path, done.get(path.name, 0))
+def _of_writer(segments: Sequence[tuple[int, Segment]], done: Mapping[str, int]) -> Iterator[Commit]:
+    for _, segment in sorted(segments, key=lambda numbered: numbered[0]):
+        yield from commits(segment, done.get(segment.path.name, 0))
 
 
-def replay(data: Path, only_writer: str | None = None) -> Replayed:
-    """Apply what the index misses; of one writer, if it alone has died.
+def replay(data: Path, index: Path, only_writer: str | None = None) -> Replayed:
+    """Apply what `index` misses of the data folder; of one writer, if it alone has died.
 
     Raises:
         DamagedError: a segment is of another format.
+        UnavailableError: the index cannot be written; its cause says why.
     """
-    connection = connect(data / INDEX)
+    connection = connect(index)
     try:
         done = projection.applied(connection)
         paths = [
             path
-            for path in segments(data)
+            for path in catalog.paths(data)
             if only_writer is None or segment_format.parse_segment_name(path.name)[0] == only_writer
         ]
         lost = _lost(data, done) if only_writer is None else 0
         behind = [path for path in paths if path.stat().st_size > done.get(path.name, segment_format.SEGMENT_HEADER)]
         for path in behind:
             _flush(path)
-        void = voided(_after(behind, paths))
-        replayed = _apply_all(connection, data, _merged(behind, done), void)
+        missed = [catalog.examine_for_start(path) for path in behind]
+        lost += sum(segment.condition is Condition.LOST for segment in missed)
+        void = voided([catalog.examine_for_start(path) for path in _after(behind, paths)])
+        replayed = _apply_all(connection, data, _merged(missed, done), void)
         return replace(replayed, damaged=replayed.damaged + lost)
+    except sqlite3.Error as error:
+        raise UnavailableError(f"the index cannot be read: {error}") from error
     finally:
         connection.close()
 
@@ -201,17 +204,6 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def has_header(path: Path) -> bool:
-    """Whether a segment was begun wholly."""
-    with path.open("rb") as file:
-        head = file.read(segment_format.SEGMENT_HEADER)
-    if any(head) and len(head) == segment_format.SEGMENT_HEADER:
-        return True
-    # Power lost while the segment was begun: it never took a commit.
-    log.warning("segment.empty", extra={"segment": path.name})
-    return False
-
-
 def _apply_all(connection: sqlite3.Connection, data: Path, found: Iterator[Commit], void: set[int]) -> Replayed:
     applier, objects = Applier(connection), LocalObjects(data)
     last = projection.last_commit(connection)
@@ -226,6 +218,7 @@ def _apply_all(connection: sqlite3.Connection, data: Path, found: Iterator[Commi
             done, lost = _apply(connection, applier, objects, batch)
             instances, damaged, count = instances + done, damaged + lost, count + len(batch)
             batch = []
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # else its log would grow as large as all of it
     done, lost = _apply(connection, applier, objects, batch)
     return Replayed(count + len(batch), instances + done, damaged + lost, last)
 
@@ -241,12 +234,14 @@ def _apply(
     with transaction(connection):
         for commit in batch:
             heads: dict[str, Link] = {}
+            places = itertools.count()
             for line in commit.journal:
                 said = lines.parse_line(line, commit.place)
                 heads[said["institution"]] = Link(said["seq"], lines.digest_of(line))
                 for one in lines.stores(said, commit.number):
-                    found = _read_back(objects, one, commit)
-                    stored.append(found or _unread(one, commit))
+                    place = next(places)
+                    found = _read_back(objects, one, commit, place)
+                    stored.append(found or _unread(one, commit, place))
                     damaged += found is None
                 for one in lines.deletes(said, commit.number):
                     applier.replay(stored[applied:])
@@ -260,7 +255,7 @@ def _apply(
     return len(stored), damaged
 
 
-def _read_back(objects: LocalObjects, line: StoreLine, commit: Commit) -> Stored | None:
+def _read_back(objects: LocalObjects, line: StoreLine, commit: Commit, place: int) -> Stored | None:
     """What ingest knew of an instance, from its bytes; None if they are damaged, which is reported.
 
     Raises:
@@ -277,20 +272,21 @@ def _read_back(objects: LocalObjects, line: StoreLine, commit: Commit) -> Stored
             extra={"place": commit.place, "instance": line.instance_uid, "reason": str(error)},
         )
         return None
-    return _stored(line, commit, attributes, layout)
+    return _stored(line, (commit, place), attributes, layout)
 
 
-def _unread(line: StoreLine, commit: Commit) -> Stored:
+def _unread(line: StoreLine, commit: Commit, place: int) -> Stored:
     """A damaged instance as its line names it: its version number stays taken, and whoever asks for it is told."""
     unknown = {field.name: "" for field in fields(Attributes)}
     unknown |= {"study_uid": line.study_uid, "series_uid": line.series_uid, "instance_uid": line.instance_uid}
     numbers = dict.fromkeys(("rows", "columns", "bits_allocated", "number_of_frames"))
     attributes = Attributes(**{**unknown, **numbers, "sop_class_uid": line.sop_class_uid})  # pyright: ignore[reportArgumentType] - by name
     layout = Layout(line.data_set_offset, line.header_length, line.trailer_offset, None)
-    return _stored(line, commit, attributes, layout)
+    return _stored(line, (commit, place), attributes, layout)
 
 
-def _stored(line: StoreLine, commit: Commit, attributes: Attributes, layout: Layout) -> Stored:
+def _stored(line: StoreLine, where: tuple[Commit, int], attributes: Attributes, layout: Layout) -> Stored:
+    commit, place = where
     return Stored(
         institution=line.institution,
         attributes=attributes,
@@ -302,5 +298,6 @@ def _stored(line: StoreLine, commit: Commit, attributes: Attributes, layout: Lay
         size=line.size,
         received_at=line.received_at,
         commit=commit.number,
+        place=place,
         ranges=line.ranges,
     )

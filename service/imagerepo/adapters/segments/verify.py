@@ -14,8 +14,9 @@ from pathlib import Path
 from blake3 import blake3
 
 from imagerepo.adapters.index_sql.engine import INDEX, connect
+from imagerepo.adapters.segments import catalog, lines, projection, replay
 from imagerepo.adapters.segments import format as segment_format
-from imagerepo.adapters.segments import lines, projection, replay
+from imagerepo.adapters.segments.catalog import Condition, Segment
 from imagerepo.adapters.segments.format import Kind, Record
 from imagerepo.adapters.segments.lines import START, CommitHead, Link
 from imagerepo.adapters.segments.objects import LocalObjects
@@ -24,6 +25,10 @@ from imagerepo.model import checksum
 from imagerepo.model.instance import Range
 
 _PIECE = 4 << 20  # bytes
+_DAMAGE = {
+    Condition.HEADER_DAMAGED: "the header is damaged; all records were found by the seal that they bear",
+    Condition.LOST: "the header is damaged and no record can be recognised: what it held is lost",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Report:
     roots: set[tuple[ChainId, Link]] = field(
         default_factory=set[tuple[ChainId, Link]]
     )  # links that were looked for, and found
+    damage: list[str] = field(default_factory=list[str])  # that breaks no chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +76,25 @@ def verify(data: Path, wanted: frozenset[tuple[ChainId, Link]] = frozenset(), *,
     heads = index_heads(data)
     report = Report()
     objects = LocalObjects(data)
-    by_writer: dict[str, list[Path]] = {}
-    for path in replay.segments(data):
-        by_writer.setdefault(segment_format.parse_segment_name(path.name)[0], []).append(path)
+    by_writer: dict[str, list[Segment]] = {}
+    for path in catalog.paths(data):
+        segment = catalog.examine(path)
+        if segment.condition in _DAMAGE:
+            report.damage.append(f"{path.name}: {_DAMAGE[segment.condition]}")
+        by_writer.setdefault(segment_format.parse_segment_name(path.name)[0], []).append(segment)
     looked_for = wanted | frozenset(heads.items())
-    for writer, paths in by_writer.items():
-        ordered = sorted(paths, key=lambda path: segment_format.parse_segment_name(path.name)[1])
-        void = replay.voided(ordered)
-        for one in (one for path in ordered for one in _commits(path, writer)):
-            if one.head.number not in void:
-                _follow(report, writer, one, looked_for)
-                if with_bytes:
-                    _check_bytes(objects, one)
-    _compare_with_index(report, heads)
+    try:
+        for writer, segments in by_writer.items():
+            ordered = sorted(segments, key=lambda one: segment_format.parse_segment_name(one.path.name)[1])
+            void = replay.voided(ordered)
+            for one in (one for segment in ordered for one in _commits(segment, writer)):
+                if one.head.number not in void:
+                    _follow(report, writer, one, looked_for)
+                    if with_bytes:
+                        _check_bytes(objects, one)
+        _compare_with_index(report, heads)
+    except DamagedError as error:
+        raise DamagedError("; ".join([*report.damage, str(error)])) from error
     return report
 
 
@@ -123,22 +135,22 @@ def _index_heads(connection: sqlite3.Connection) -> dict[ChainId, Link]:
         connection.close()
 
 
-def _commits(path: Path, writer: str) -> Iterator[_Found]:
+def _commits(segment: Segment, writer: str) -> Iterator[_Found]:
     """A segment's commits, whatever is damaged between them raising.
 
     The last one may be torn: power was lost before it was flushed. As for replay it counts only if it is whole;
     that it was whole once the chain tells, which goes on from it elsewhere.
     """
-    if not replay.has_header(path):
+    if not segment.is_readable:
         return
+    path = segment.path
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
-        segment_format.check_segment_header(os.pread(descriptor, segment_format.SEGMENT_HEADER, 0), path.name)
         last: tuple[Record, int | None] | None = None
         damaged: int | None = None  # where, since the commit before
         end = segment_format.SEGMENT_HEADER
-        for record in segment_format.records(descriptor, 0, size):
+        for record in segment_format.records(descriptor, segment.seal, 0, size):
             if record.offset != end and damaged is None:
                 damaged = end
             end = record.end

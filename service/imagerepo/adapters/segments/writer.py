@@ -1,16 +1,22 @@
 """One writer's segment: append, flush, begin the next.
 
+Each record gets its place under a lock and is written outside of it, so that large instances are written by the
+threads that received them while a commit is being flushed.
+
 A segment takes a commit record only when the flush of the commit before it has returned, so that after a loss
 of power only the last commit of a segment can be in doubt.
 """
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from imagerepo.adapters.segments import format as segment_format
-from imagerepo.adapters.segments.append import DIRECT_FROM, PastCache
+from imagerepo.adapters.segments.append import AppendFile, Stages
 from imagerepo.adapters.segments.format import Kind
 from imagerepo.errors import OutOfSpaceError, UnavailableError
 from imagerepo.model import checksum
@@ -38,8 +44,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@dataclass(slots=True)
+class _Segment:
+    """The open segment."""
+
+    name: str
+    seal: bytes
+    file: AppendFile
+    end: int  # bytes given to records
+    flushed: int  # all before this is durable
+
+
 class SegmentWriter:
-    """Appends to segments of its own. For one thread at a time."""
+    """Appends to segments of its own. `data` is for any thread, the rest for one at a time."""
 
     def __init__(self, data: Path, writer: str, segment_size: int) -> None:
         """Begin after the writer's last segment, which is never appended to again: its end may be torn."""
@@ -51,109 +68,142 @@ class SegmentWriter:
             for path in self._folder.glob(f"{writer}-*{segment_format.SUFFIX}")
         ]
         self._number = max(numbers, default=0)
-        self._descriptor: int | None = None
-        self._past_cache = PastCache()  # of the open segment
-        self._end = 0
-        self._flushed = 0  # all before this is durable
-        self._waiting: list[Buffer] = []  # small ones, written in one go
-        self._waiting_from = 0  # their offset
-        self.name = ""  # of the open segment
-        self._seal = b""  # likewise
+        self._stages = Stages()
+        self._lock = Lock()
+        self._segment: _Segment | None = None
+        self._waiting: list[tuple[int, Sequence[Buffer]]] = []  # small records, written in one go, by offset
+
+    @property
+    def name(self) -> str:
+        """The open segment's file name."""
+        return self._open().name
+
+    @property
+    def key(self) -> str:
+        """The open segment's key; '' if none is open."""
+        segment = self._segment
+        return f"{FOLDER}/{segment.name}" if segment is not None else ""
 
     def prepare(self) -> None:
         """Have an open segment with room. Raises UnavailableError."""
-        if self._descriptor is not None and self._flushed < self._segment_size:
-            return
-        self.retire()
-        self._number += 1
-        name = segment_format.segment_name(self.writer, self._number)
-        self._seal = segment_format.new_seal()
-        head = segment_format.segment_header(self.writer, self._number, self._seal)
+        with self._lock:
+            segment = self._segment
+            if segment is None or segment.flushed >= self._segment_size:
+                self._segment = self._begin()
+
+    def _begin(self) -> _Segment:
+        number = self._number + 1
+        name = segment_format.segment_name(self.writer, number)
+        seal = segment_format.new_seal()
+        head = segment_format.segment_header(self.writer, number, seal)
+        path = self._folder / name
         try:
-            path = self._folder / name
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            self._past_cache.open(path)
-            os.pwrite(self._descriptor, head, 0)
-            os.fdatasync(self._descriptor)
+            file = AppendFile(path, self._stages)
+            file.write_all([head], 0)
+            os.fdatasync(file.descriptor)
             sync_folder(self._folder)
         except OSError as error:
-            self.retire()
-            (self._folder / name).unlink(missing_ok=True)
-            self._number -= 1
+            path.unlink(missing_ok=True)
             raise unavailable(error, "begin a segment") from error
-        self._end = self._flushed = len(head)
-        self.name = name
+        self._number = number
+        return _Segment(name, seal, file, len(head), len(head))
 
     def data(self, buffers: Sequence[Buffer], size: int, crc32: int) -> Range:
-        """Append one Part 10 file; it does not exist until a commit names it.
+        """Append one large Part 10 file; it does not exist until a commit names it. Raises UnavailableError."""
+        with self._lock:
+            segment = self._segment
+            if segment is None:
+                segment = self._segment = self._begin()
+            offset = segment.end
+            segment.end += segment_format.RECORD_HEADER + size
+        header = segment_format.record_header(Kind.DATA, segment.seal, size, 0, crc32)
+        record = [header, *buffers]
+        try:
+            segment.file.write_all(record, offset)
+        except OSError as error:
+            self._give_back(segment, [(offset, record)])
+            raise unavailable(error, "write an instance") from error
+        return Range(STORE, f"{FOLDER}/{segment.name}", offset + segment_format.RECORD_HEADER, size)
 
-        A small one stays in its buffers until the commit is written.
-
-        Raises:
-            UnavailableError: it could not be written.
-        """
-        offset = self._end + segment_format.RECORD_HEADER
-        self._append([segment_format.record_header(Kind.DATA, self._seal, size, 0, crc32), *buffers])
-        return Range(STORE, f"{FOLDER}/{self.name}", offset, size)
+    def small_data(self, buffers: Sequence[Buffer], size: int, crc32: int) -> Range:
+        """Likewise a small one, in the open segment; it is written with the commit."""
+        segment = self._open()
+        header = segment_format.record_header(Kind.DATA, segment.seal, size, 0, crc32)
+        offset = self._wait(segment, [header, *buffers])
+        return Range(STORE, f"{FOLDER}/{segment.name}", offset + segment_format.RECORD_HEADER, size)
 
     def commit(self, number: int, body: bytes) -> int:
         """Append a commit and make everything before it durable; the position after it.
 
         Raises:
-            UnavailableError: the segment is retired; whether the commit will be found there is open.
+            UnavailableError: nobody will find the commit.
         """
-        header = segment_format.record_header(Kind.COMMIT, self._seal, len(body), number, checksum.crc32(body, 0))
-        self._append([header, body])
-        self._write_waiting()
-        descriptor = self._descriptor
-        assert descriptor is not None
+        segment = self._open()
+        header = segment_format.record_header(Kind.COMMIT, segment.seal, len(body), number, checksum.crc32(body, 0))
+        end = self._wait(segment, [header, body]) + len(header) + len(body)
+        runs, self._waiting = list(_runs(self._waiting)), []
         try:
-            os.fdatasync(descriptor)
+            for offset, buffers in runs:
+                segment.file.write_all(buffers, offset)
+        except OSError as error:
+            self._give_back(segment, runs)
+            raise unavailable(error, "write a commit") from error
+        try:
+            os.fdatasync(segment.file.descriptor)
         except OSError as error:
             # What the kernel could not write it may have dropped: a second fdatasync would lie. Nor may a restart
             # find in the page cache what was answered as failed.
-            self.abandon()
+            with suppress(OSError):
+                os.ftruncate(segment.file.descriptor, segment.flushed)
             self.retire()
             raise unavailable(error, "flush a segment") from error
-        self._flushed = self._end
-        return self._end
+        segment.flushed = end
+        return end
 
     def abandon(self) -> None:
-        """Take back what was appended since the last flush."""
-        self._waiting = []
-        if self._descriptor is not None:
-            try:
-                os.ftruncate(self._descriptor, self._flushed)
-                self._end = self._flushed
-            except OSError:
-                self.retire()
+        """Forget the small records that were not written."""
+        runs, self._waiting = list(_runs(self._waiting)), []
+        if self._segment is not None:
+            self._give_back(self._segment, runs)
 
     def retire(self) -> None:
         """Append no more to this segment."""
-        if self._descriptor is not None:
-            self._past_cache.close()
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._segment = None
+        self._waiting = []
 
-    def _append(self, buffers: Sequence[Buffer]) -> None:
-        size = sum(map(len, buffers))
-        if size >= DIRECT_FROM:
-            self._write_waiting()
-            self._write(buffers, self._end)
-        else:
-            if not self._waiting:
-                self._waiting_from = self._end
-            self._waiting += buffers
-        self._end += size
+    def _open(self) -> _Segment:
+        assert self._segment is not None
+        return self._segment
 
-    def _write_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._write(waiting, self._waiting_from)
+    def _wait(self, segment: _Segment, buffers: Sequence[Buffer]) -> int:
+        with self._lock:
+            offset = segment.end
+            segment.end += sum(map(len, buffers))
+        self._waiting.append((offset, buffers))
+        return offset
 
-    def _write(self, buffers: Sequence[Buffer], offset: int) -> None:
-        assert self._descriptor is not None
-        try:
-            self._past_cache.write_all(self._descriptor, buffers, offset)
-        except OSError as error:
-            raise unavailable(error, "write an instance") from error
+    def _give_back(self, segment: _Segment, runs: Sequence[tuple[int, Sequence[Buffer]]]) -> None:
+        """Take back what was written in part; where others wrote behind it, it stays, named by no commit."""
+        with self._lock:
+            for offset, buffers in reversed(runs):
+                if segment.end != offset + sum(map(len, buffers)):
+                    return
+                segment.end = offset
+            with suppress(OSError):
+                os.ftruncate(segment.file.descriptor, segment.end)
+
+
+def _runs(records: Sequence[tuple[int, Sequence[Buffer]]]) -> Iterator[tuple[int, list[Buffer]]]:
+    """Records that follow one another, taken together: offset and buffers."""
+    run: list[Buffer] = []
+    start = end = 0
+    for offset, buffers in records:
+        if run and offset != end:
+            yield start, run
+            run = []
+        if not run:
+            start = offset
+        run += buffers
+        end = offset + sum(map(len, buffers))
+    if run:
+        yield start, run

@@ -1,0 +1,79 @@
+"""Plan an answer's body: which bytes stand in which buffer. Pure.
+
+Small things share a buffer, what is larger than one is cut, and an instance of the usual half megabyte is not: each
+buffer is one read (or few) and one write.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from imagerepo.model.instance import Range, Version
+from imagerepo.model.tier import Tier
+
+PIECE: Final = 640 << 10
+"""Bytes of a buffer: an image of 512 KB with its header and what frames it; of the second-level cache a part."""
+
+_SMALL: Final = 64 << 10  # bytes up to which a buffer is filled by cutting what comes next
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Consecutive bytes of a version's Part 10 file."""
+
+    version: Version
+    offset: int  # bytes
+    length: int  # bytes
+
+
+Part: TypeAlias = bytes | Extent
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one buffer will hold."""
+
+    size: int = 0  # bytes
+    texts: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
+    ranges: list[tuple[int, Range]] = field(default_factory=list[tuple[int, Range]])
+    stored: dict[Tier, int] = field(default_factory=dict[Tier, int])  # bytes that come from ranges
+
+
+def batches(parts: Iterable[Part]) -> Iterator[Batch]:
+    """Buffers of at most PIECE bytes that hold the parts one after another; texts are taken to be short."""
+    batch = Batch()
+    for part in parts:
+        if isinstance(part, bytes):
+            batch.texts.append((batch.size, part))
+            batch.size += len(part)
+            continue
+        tier = part.version.copy.tier
+        for where in ranges_of(part.version, part.offset, part.length):
+            start, end = where.offset, where.offset + where.length
+            while start < end:
+                room = PIECE - batch.size
+                if end - start > room and batch.size > _SMALL:
+                    yield batch
+                    batch, room = Batch(), PIECE
+                step = min(room, end - start)
+                whole = step == where.length
+                batch.ranges.append((batch.size, where if whole else Range(where.store, where.key, start, step)))
+                batch.stored[tier] = batch.stored.get(tier, 0) + step
+                batch.size += step
+                start += step
+    if batch.size:
+        yield batch
+
+
+def ranges_of(version: Version, offset: int, length: int) -> Iterator[Range]:
+    """Where `length` bytes at `offset` of a version's file are, in order."""
+    for where in version.copy.ranges:
+        if length <= 0:
+            return
+        if offset >= where.length:
+            offset -= where.length
+            continue
+        take = min(where.length - offset, length)
+        whole = take == where.length
+        yield where if whole else Range(where.store, where.key, where.offset + offset, take)
+        offset, length = 0, length - take

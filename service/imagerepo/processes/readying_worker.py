@@ -1,0 +1,52 @@
+"""The process that works ahead of demand: of lowest priority, without a port, and never missed.
+
+It writes the metadata cache alone, whose loss costs time only: SIGTERM ends it after the batch at hand, and nothing
+happens if it is killed.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from imagerepo.errors import UnavailableError
+from imagerepo.flows.readying import Readying
+from imagerepo.processes import assembly, child, logs
+from imagerepo.processes.spec import Spec
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.2  # seconds between looks at what has arrived
+_LOWEST = 19  # niceness
+
+
+def main() -> None:
+    """Work until SIGTERM. Arguments: the run folder's spec, and the descriptor of the parent's pipe."""
+    file, parent = Path(sys.argv[1]), int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = threading.Event()
+    child.on_terminate(stop.set)
+    threading.Thread(target=child.die_with, args=(parent,), name="parent", daemon=True).start()
+    os.nice(_LOWEST)
+    logs.begin()
+    spec = Spec.model_validate_json(file.read_text())
+    readying = assembly.readying(spec.settings, spec.folder)
+    while not stop.wait(_LOOK):
+        try:
+            _work(readying, stop)
+        except UnavailableError as error:
+            log.warning("readying.waits", extra={"reason": str(error)})
+
+
+def _work(readying: Readying, stop: threading.Event) -> None:
+    until = time.monotonic() + _LOOK  # then it is looked again whether it is still quiet
+    more = readying.look()
+    while more and not stop.is_set() and time.monotonic() < until:
+        more = readying.make()
+
+
+if __name__ == "__main__":
+    main()

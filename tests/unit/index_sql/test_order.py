@@ -1,0 +1,82 @@
+"""Newest first is by commit, so that an index made anew answers in the same order as the one it replaces."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagerepo.adapters.index_sql.apply import Applier, Stored
+from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
+from imagerepo.adapters.index_sql.reader import SqlIndex
+from imagerepo.adapters.segments import folder
+from imagerepo.model.query import Between, Equals, Found, Key, Level, Query, Wildcard
+from imagerepo.model.scope import Scope
+from imagerepo.model.uids import Uid
+from tests.harness.dicom_file import ct
+from tests.unit.index_sql.test_apply import stored
+
+ASKED = [
+    (),
+    ((Key.PATIENT_NAME, Wildcard("*DOE*")),),
+    ((Key.PATIENT_ID, Equals("P1")),),
+    ((Key.MODALITIES_IN_STUDY, Equals("CT")),),
+    ((Key.STUDY_DATE, Between("20240101", "20241231")),),
+]
+
+
+def commits(seed: int) -> list[list[Stored]]:
+    """Commits of two writers into the same few studies and series, in order of their numbers."""
+    rng = random.Random(seed)
+    made: list[list[Stored]] = []
+    for number in range(1, 41):
+        files = [ct(100 * number + one, study=rng.randrange(5), series=rng.randrange(2)) for one in range(3)]
+        made.append(
+            [replace(stored(file, number, f"segment-{number % 2}"), place=place) for place, file in enumerate(files)]
+        )
+    return made
+
+
+def overlapped(made: Sequence[list[Stored]], seed: int) -> list[list[Stored]]:
+    """As two writers may write rows: each its own commits in order, one ahead of the other now and then."""
+    rng = random.Random(seed)
+    waiting = [list(made[0::2]), list(made[1::2])]
+    order = []
+    while any(waiting):
+        order.append(rng.choice([one for one in waiting if one]).pop(0))
+    return order
+
+
+def index(data: Path, batches: list[list[Stored]]) -> SqlIndex:
+    folder.make_ready(data, ())
+    connection = connect(data / INDEX)
+    for batch in batches:
+        with transaction(connection):
+            Applier(connection).add(batch)
+    connection.close()
+    return SqlIndex(data)
+
+
+def answers(found: SqlIndex) -> list[Sequence[Found]]:
+    return [found.search(Query("default", level, matches, 1000)) for level in Level for matches in ASKED]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_written_in_any_order_are_answered_in_order_of_commit(tmp_path: Path, seed: int) -> None:
+    made = commits(seed)
+    (tmp_path / "live").mkdir()
+    (tmp_path / "anew").mkdir()
+    live = index(tmp_path / "live", overlapped(made, seed))
+    anew = index(tmp_path / "anew", made)
+    assert answers(live) == answers(anew)
+    for study in {one.attributes.study_uid for batch in made for one in batch}:
+        pages = [list(one.versions(Scope("default", Uid(study)), 0, 1000)) for one in (live, anew)]
+        assert pages[0] == pages[1]
+    assert live.holdings() == anew.holdings()
+
+
+def test_the_study_that_came_first_is_answered_last(tmp_path: Path) -> None:
+    first, later = (replace(stored(ct(one, study=one), one, "one"), place=0) for one in (1, 2))
+    found = index(tmp_path, [[later], [first]]).search(Query("default", Level.STUDY, (), 10))
+    assert [one.study.uid for one in found] == [later.attributes.study_uid, first.attributes.study_uid]
