@@ -17,7 +17,7 @@ def rebuild(
     data: Annotated[Path | None, typer.Option(help="Data folder.", show_default="data")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file (YAML).", envvar="IMAGEREPO_CONFIG")] = None,
 ) -> None:
-    """Make the index anew from the segments alone; the server must not be running."""
+    """Make the index anew from what is stored, beside the old one until it is complete; no server may be running."""
     logs.begin()
     replayed = process.rebuild(load(config, {"data": data}))
     typer.echo(f"{replayed.instances} versions from {replayed.commits} commits")

@@ -10,7 +10,7 @@ from imagerepo.model.scope import Scope
 from imagerepo.model.tier import Tier
 
 POSITIONS_A_COMMIT: Final = 1024
-"""Positions of instances that one commit has to give; most give few of them."""
+"""Positions that a commit has to give to its instances, and so the most that it holds; most give few of them."""
 
 
 @dataclass(frozen=True, slots=True)

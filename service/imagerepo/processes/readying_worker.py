@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from imagerepo.errors import UnavailableError
+from imagerepo.errors import ImagerepoError
 from imagerepo.flows.readying import Readying
 from imagerepo.processes import assembly, child, logs
 from imagerepo.processes.spec import Spec
@@ -20,6 +20,7 @@ from imagerepo.processes.spec import Spec
 log = logging.getLogger(__name__)
 
 _LOOK = 0.2  # seconds between looks at what has arrived
+_LONGEST = 60.0  # seconds between looks while the index or the disk fails
 _LOWEST = 19  # niceness
 
 
@@ -33,12 +34,16 @@ def main() -> None:
     os.nice(_LOWEST)
     logs.begin()
     spec = Spec.model_validate_json(file.read_text())
-    readying = assembly.readying(spec.settings, spec.folder)
-    while not stop.wait(_LOOK):
+    readying: Readying | None = None
+    pause = _LOOK
+    while not stop.wait(pause):
         try:
+            readying = readying or assembly.readying(spec.settings, spec.folder)
             _work(readying, stop)
-        except UnavailableError as error:
+            pause = _LOOK
+        except (ImagerepoError, OSError) as error:
             log.warning("readying.waits", extra={"reason": str(error)})
+            pause = min(pause * 2, _LONGEST)
 
 
 def _work(readying: Readying, stop: threading.Event) -> None:

@@ -1,9 +1,13 @@
 """Disks that fail: nothing is acknowledged that is not durable, and what comes after is not hurt."""
 
+import itertools
 import os
 import resource
 import signal
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +23,7 @@ from imagerepo.model.scope import Scope
 from imagerepo.settings import Storage
 from tests.harness import segment_editor
 from tests.harness.archive import Archive, in_segments
-from tests.harness.dicom_file import ct
+from tests.harness.dicom_file import DicomFile, ct
 from tests.harness.requests import journal, store
 
 
@@ -127,6 +131,52 @@ def test_a_disk_that_fills_within_a_commit_loses_nothing_that_comes_later(tmp_pa
     with in_segments(tmp_path) as archive:
         assert archive.index.holdings()["default"].instances == 3
     del first
+
+
+def test_a_place_that_was_taken_and_never_written_is_no_damage(tmp_path: Path) -> None:
+    """Its sender's thread was slower than two commits, then the process was killed."""
+    with in_segments(tmp_path) as archive:
+        archive.commits.commit([store(ct(1))])
+        archive.commits._batch._writer._segment.end += 300_000  # type: ignore[attr-defined]
+        archive.commits.commit([store(ct(2))])
+        archive.commits.commit([store(ct(3))])
+    assert verify(tmp_path, with_bytes=True).entries == 3
+    drop_index(tmp_path)
+    with in_segments(tmp_path) as archive:
+        assert archive.index.holdings()["default"].instances == 3
+
+
+def test_a_disk_that_fills_again_and_again_under_many_senders_loses_nothing(tmp_path: Path) -> None:
+    acknowledged: list[DicomFile] = []
+    done = threading.Event()
+
+    def send(sender: int) -> None:
+        for number in itertools.count(sender * 10_000 + 1):
+            file = ct(number, size=(20_000, 200_000, 600_000)[number % 3])
+            (result,) = archive.commits.commit([store(file)])
+            if result.kind is CommitKind.STORED:
+                acknowledged.append(file)
+            if done.is_set():
+                return
+
+    with in_segments(tmp_path) as archive:
+        with ThreadPoolExecutor(4) as pool:
+            for sender in range(4):
+                pool.submit(send, sender)
+            for _ in range(15):
+                largest = max(path.stat().st_size for path in [tmp_path / INDEX, *tmp_path.glob("segments/*")])
+                with files_no_larger_than(largest + 700_000):
+                    time.sleep(0.05)
+                time.sleep(0.02)
+            done.set()
+        assert len(acknowledged) > 20
+        for file in acknowledged:
+            assert archive.bytes_of(file.instance) == file.part10
+    verify(tmp_path, with_bytes=True)
+    drop_index(tmp_path)
+    with in_segments(tmp_path) as archive:
+        for file in acknowledged:
+            assert archive.bytes_of(file.instance) == file.part10
 
 
 def test_a_spool_on_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from imagerepo.adapters.index_sql import statements as sql
 from imagerepo.adapters.index_sql.rows import fold, fold_name, microseconds, patient_key, patient_of
 from imagerepo.model.instance import Attributes, Layout, Range
 from imagerepo.model.tier import Tier
+from imagerepo.ports.index import POSITIONS_A_COMMIT
 
-_PLACES = 10  # bits of a key that tell the place within its commit, which holds at most 1,024 versions
+_PLACES = (POSITIONS_A_COMMIT - 1).bit_length()  # bits of a key that tell the place within its commit
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,6 @@ def _opens(path: Path) -> bool:
 def _open(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     connection.execute("PRAGMA wal_autocheckpoint=1000")
-    connection.execute("DROP TABLE IF EXISTS metadata")  # an earlier form, which knew no order
     connection.execute(
         "CREATE TABLE IF NOT EXISTS kept (id INTEGER PRIMARY KEY, digest BLOB, syntax TEXT, frame BLOB, "
         "UNIQUE (digest, syntax))"

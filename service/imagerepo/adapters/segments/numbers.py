@@ -15,7 +15,9 @@ from typing import Self
 
 from blake3 import blake3
 
-SLOTS = 1024  # instances that one writer may have in flight
+from imagerepo.ports.index import POSITIONS_A_COMMIT
+
+SLOTS = POSITIONS_A_COMMIT  # instances that one writer may have in flight: those of one commit
 MARK = 16  # bytes of an instance's name, hashed
 _HEAD = struct.Struct("<Q")  # the last commit number given
 _COUNT = struct.Struct("<Q")  # marks in a region, which begins with it

@@ -136,7 +136,7 @@ def _index_heads(connection: sqlite3.Connection) -> dict[ChainId, Link]:
 
 
 def _commits(segment: Segment, writer: str) -> Iterator[_Found]:
-    """A segment's commits, whatever is damaged between them raising.
+    """A segment's commits.
 
     The last one may be torn: power was lost before it was flushed. As for replay it counts only if it is whole;
     that it was whole once the chain tells, which goes on from it elsewhere.
@@ -161,22 +161,30 @@ def _commits(segment: Segment, writer: str) -> Iterator[_Found]:
         if last is not None:
             body = segment_format.read_payload(descriptor, last[0])
             if body is not None and replay.bytes_are_whole(descriptor, path, body):
-                yield _parsed(body, path, last[0], writer)
+                yield _parsed(body, _place(path, *last), last[0], writer)
     finally:
         os.close(descriptor)
 
 
 def _sound(descriptor: int, path: Path, record: Record, damaged: int | None, writer: str) -> _Found:
-    if damaged is not None:
-        raise DamagedError(f"{path.name}: the record at byte {damaged} is damaged")
+    place = _place(path, record, damaged)
     body = segment_format.read_payload(descriptor, record)
     if body is None:
-        raise DamagedError(f"{path.name} at byte {record.offset}: the commit is damaged")
-    return _parsed(body, path, record, writer)
+        raise DamagedError(f"{place}: the commit is damaged")
+    return _parsed(body, place, record, writer)
 
 
-def _parsed(body: bytes, path: Path, record: Record, writer: str) -> _Found:
-    place = f"{path.name} at byte {record.offset}"
+def _place(path: Path, record: Record, damaged: int | None) -> str:
+    """Where a commit is, to begin a message with.
+
+    Bytes before it that are no whole record may have been a commit, which the chain then shows to be missing; or
+    what was never acknowledged, for which a place was taken (writer.py).
+    """
+    behind = "" if damaged is None else f", behind a damaged record at byte {damaged}"
+    return f"{path.name} at byte {record.offset}{behind}"
+
+
+def _parsed(body: bytes, place: str, record: Record, writer: str) -> _Found:
     head, journal = lines.parse_body(body, place)
     if (head.number, head.writer) != (record.number, writer):
         raise DamagedError(

@@ -146,7 +146,9 @@ class SegmentWriter:
             for offset, buffers in runs:
                 segment.file.write_all(buffers, offset)
         except OSError as error:
-            self._give_back(segment, runs)
+            if not self._give_back(segment, runs):
+                # Half a commit may lie amid the segment: there it is taken for damage, at the end it is not.
+                self.retire()
             raise unavailable(error, "write a commit") from error
         try:
             os.fdatasync(segment.file.descriptor)
@@ -182,15 +184,18 @@ class SegmentWriter:
         self._waiting.append((offset, buffers))
         return offset
 
-    def _give_back(self, segment: _Segment, runs: Sequence[tuple[int, Sequence[Buffer]]]) -> None:
-        """Take back what was written in part; where others wrote behind it, it stays, named by no commit."""
+    def _give_back(self, segment: _Segment, runs: Sequence[tuple[int, Sequence[Buffer]]]) -> bool:
+        """Take back places that were not written wholly; False if they stay, since others have places behind them."""
         with self._lock:
             for offset, buffers in reversed(runs):
                 if segment.end != offset + sum(map(len, buffers)):
-                    return
+                    return False
                 segment.end = offset
-            with suppress(OSError):
+            try:
                 os.ftruncate(segment.file.descriptor, segment.end)
+            except OSError:
+                return False
+            return True
 
 
 def _runs(records: Sequence[tuple[int, Sequence[Buffer]]]) -> Iterator[tuple[int, list[Buffer]]]:
