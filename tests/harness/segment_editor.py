@@ -8,6 +8,7 @@ from imagerepo.adapters.segments import catalog
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.format import Kind, Record
 from imagerepo.model import checksum
+from imagerepo.model.instance import Range
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,12 @@ def append(path: Path, number: int, body: bytes) -> None:
     head = segment_format.record_header(Kind.COMMIT, seal(path), len(body), number, checksum.crc32(body, 0))
     with path.open("ab") as file:
         file.write(head + body)
+
+
+def append_data(path: Path, file: bytes) -> Range:
+    """Append the bytes of a file likewise; where they are."""
+    head = segment_format.record_header(Kind.DATA, seal(path), len(file), 0, checksum.crc32(file, 0))
+    offset = path.stat().st_size + len(head)
+    with path.open("ab") as segment:
+        segment.write(head + file)
+    return Range("data", f"segments/{path.name}", offset, len(file))

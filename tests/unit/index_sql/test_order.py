@@ -14,7 +14,9 @@ from imagerepo.adapters.segments import folder
 from imagerepo.model.query import Between, Equals, Found, Key, Level, Query, Wildcard
 from imagerepo.model.scope import Scope
 from imagerepo.model.uids import Uid
-from tests.harness.dicom_file import ct
+from tests.harness.archive import in_segments
+from tests.harness.dicom_file import DicomFile, ct, uid
+from tests.harness.requests import store
 from tests.unit.index_sql.test_apply import stored
 
 ASKED = [
@@ -46,6 +48,34 @@ def overlapped(made: Sequence[list[Stored]], seed: int) -> list[list[Stored]]:
     while any(waiting):
         order.append(rng.choice([one for one in waiting if one]).pop(0))
     return order
+
+
+def test_a_study_is_described_by_its_first_instance_not_by_another_of_its_commit(tmp_path: Path) -> None:
+    def file(number: int, name: str) -> DicomFile:
+        return DicomFile(uid(1), uid(1, 1), uid(1, 1, number), bytes(64), {0x00100010: ("PN", name)})
+
+    def names(data: Path) -> list[str]:
+        with in_segments(data) as archive:
+            return [found.study.patient_name for found in archive.index.search(Query("default", Level.STUDY, (), 10))]
+
+    with in_segments(tmp_path) as archive:
+        archive.commits.commit([store(file(1, "DOE")), store(file(2, "DOE"))])
+        archive.commits.commit([store(file(2, "ROE"))])
+    assert names(tmp_path) == ["DOE"]
+    with in_segments(tmp_path) as archive:
+        archive.commits.commit([store(file(1, "POE"))])
+    assert names(tmp_path) == ["POE"]
+
+
+def test_a_corrected_modality_is_found_and_the_old_one_is_not(tmp_path: Path) -> None:
+    def file(modality: str) -> DicomFile:
+        return DicomFile(uid(1), uid(1, 1), uid(1, 1, 1), bytes(64), {0x00080060: ("CS", modality)})
+
+    with in_segments(tmp_path) as archive:
+        archive.commits.commit([store(file("CT"))])
+        archive.commits.commit([store(file("MR"))])
+        (found,) = archive.index.search(Query("default", Level.STUDY, (), 10))
+        assert found.study.modalities == ("MR",)
 
 
 def index(data: Path, batches: list[list[Stored]]) -> SqlIndex:

@@ -15,6 +15,7 @@ import pytest
 
 from imagerepo.adapters.index_sql.engine import INDEX
 from imagerepo.adapters.segments import lines
+from imagerepo.adapters.segments.format import Kind, record_header
 from imagerepo.adapters.segments.verify import verify
 from imagerepo.errors import NotFoundError, OutOfSpaceError, UnavailableError
 from imagerepo.model.events import CommitKind
@@ -82,10 +83,10 @@ def test_a_failed_flush_fails_its_waiters_and_retires_the_segment(tmp_path: Path
 def test_what_a_failed_flush_left_in_its_segment_never_becomes_visible(tmp_path: Path) -> None:
     with in_segments(tmp_path) as archive:
         archive.commits.commit([store(ct(1))])
-        where = archive.index.versions(scope(ct(1)), 0, 1)[0][1].copy.ranges[0]
         link = archive.commits._batch._links["default"]  # type: ignore[attr-defined]
         with flush_fails(archive):
             archive.commits.commit([store(ct(2))])
+        where = segment_editor.append_data(segment_editor.segments(tmp_path)[0], ct(2).part10)
         # What the kernel may have written of it all the same.
         segment_editor.append(segment_editor.segments(tmp_path)[0], 2, commit_body_of(ct(2), 2, link, where))
         archive.commits.commit([store(ct(3))])
@@ -96,6 +97,28 @@ def test_what_a_failed_flush_left_in_its_segment_never_becomes_visible(tmp_path:
             assert archive.bytes_of(ct(3).instance) == ct(3).part10
             verify(tmp_path)
         drop_index(tmp_path)
+
+
+def test_voids_are_heeded_behind_half_a_commit(tmp_path: Path) -> None:
+    with in_segments(tmp_path) as archive:
+        archive.commits.commit([store(ct(1))])
+        link = archive.commits._batch._links["default"]  # type: ignore[attr-defined]
+        with flush_fails(archive):
+            archive.commits.commit([store(ct(2))])
+        where = segment_editor.append_data(segment_editor.segments(tmp_path)[0], ct(2).part10)
+        segment_editor.append(segment_editor.segments(tmp_path)[0], 2, commit_body_of(ct(2), 2, link, where))
+        writer = archive.commits._batch._writer  # type: ignore[attr-defined]
+        writer.prepare()
+        segment = writer._segment
+        half = record_header(Kind.COMMIT, segment.seal, 500, 3, 0) + bytes(500)
+        segment.file.write_all([half], segment.end)
+        segment.end += len(half)
+        archive.commits.commit([store(ct(4))])
+    drop_index(tmp_path)
+    with in_segments(tmp_path) as archive:
+        with pytest.raises(NotFoundError):
+            archive.bytes_of(ct(2).instance)
+        assert archive.bytes_of(ct(4).instance) == ct(4).part10
 
 
 def test_a_disk_that_fills_within_an_instance_loses_nothing_that_comes_later(tmp_path: Path) -> None:

@@ -282,19 +282,18 @@ class Applier:
         (first,) = execute(
             "SELECT commit_number FROM version WHERE instance_id = ? AND number = 1", (instance,)
         ).fetchone()
-        source, modalities = execute("SELECT source_commit, modalities FROM study WHERE id = ?", (study,)).fetchone()
         corrected = replace(stored, commit=first)
-        if source == first:
+        if study == instance:  # made for it: the keys of rows are those of the instance that they follow from
             self._forget_text(study)
             execute(sql.CHANGE_STUDY, (*_study_values(corrected), study))
             self._index_text(study, stored.attributes)
-        (source,) = execute("SELECT source_commit FROM series WHERE id = ?", (series,)).fetchone()
-        if source == first:
+        if series == instance:
             execute(sql.CHANGE_SERIES, (*_series_values(corrected), series))
         (differs,) = execute(
             "SELECT min(patient_key) <> max(patient_key) FROM instance WHERE study_id = ?", (study,)
         ).fetchone()
-        execute(sql.MARK_STUDY, (modalities, differs, study))
+        modalities = {one for (one,) in execute("SELECT DISTINCT modality FROM series WHERE study_id = ?", (study,))}
+        execute(sql.MARK_STUDY, ("\\".join(sorted(modalities - {""})), differs, study))
         return bool(differs)
 
     def _version(self, instance: int, stored: Stored) -> None:

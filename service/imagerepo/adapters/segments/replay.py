@@ -102,7 +102,8 @@ def bytes_are_whole(descriptor: int, path: Path, body: bytes) -> bool:
 def voided(segments: Sequence[Segment]) -> set[int]:
     """Commits whose flush failed, and that were answered so: they do not count, even where they are found whole.
 
-    A failed flush retires its segment; the first commit of the writer's next one says so.
+    A failed flush retires its segment; the first commit of the writer's next one says so, if it is whole, else the
+    one after it.
     """
     found: set[int] = set()
     for segment in segments:
@@ -112,8 +113,8 @@ def voided(segments: Sequence[Segment]) -> set[int]:
         try:
             size = os.fstat(descriptor).st_size
             records = segment_format.records(descriptor, segment.seal, 0, size)
-            first = next((record for record in records if record.kind is Kind.COMMIT), None)
-            body = None if first is None else segment_format.read_payload(descriptor, first)
+            bodies = (segment_format.read_payload(descriptor, one) for one in records if one.kind is Kind.COMMIT)
+            body = next((body for body in bodies if body is not None), None)
             if body is not None:
                 found.update(lines.parse_body(body, segment.path.name)[0].voids)
         finally:

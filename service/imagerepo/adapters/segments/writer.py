@@ -103,7 +103,11 @@ class SegmentWriter:
             os.fdatasync(file.descriptor)
             sync_folder(self._folder)
         except OSError as error:
-            path.unlink(missing_ok=True)
+            if isinstance(error, FileExistsError):
+                self._number = number  # another's: it is left alone
+            else:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise unavailable(error, "begin a segment") from error
         self._number = number
         return _Segment(name, seal, file, len(head), len(head))
