@@ -40,7 +40,7 @@ def fill(data_dir: Path, instances: int, work: Path) -> None:
         done = 0
         while batch := list(islice(stored, _AT_ONCE)):
             with transaction(connection):
-                applier.apply(batch)
+                applier.add(batch)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             done += len(batch)
             if done % 100_000 == 0:

@@ -1,6 +1,7 @@
 """The parent's part in the process that works ahead: started beside the workers, and again if it died."""
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ log = logging.getLogger(__name__)
 
 _BACKOFF = 2.0  # seconds from one start to the next at least
 _ENDED_WITHIN = 1.0  # seconds after SIGTERM, then it is killed
+_LOWEST = 19  # niceness
 _MODULE = "imagerepo.processes.readying_worker"
 
 
@@ -31,6 +33,8 @@ class Attendant:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=self._descriptors
             )
+            # From outside and at once: its very start takes half a second that ingest may need.
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, _LOWEST)
         except OSError as error:
             self._process = None
             log.warning("readying.not_started", extra={"reason": str(error)})

@@ -5,7 +5,6 @@ happens if it is killed.
 """
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _LOOK = 0.2  # seconds between looks at what has arrived
 _LONGEST = 60.0  # seconds between looks while the index or the disk fails
-_LOWEST = 19  # niceness
 
 
 def main() -> None:
@@ -31,7 +29,6 @@ def main() -> None:
     stop = threading.Event()
     child.on_terminate(stop.set)
     threading.Thread(target=child.die_with, args=(parent,), name="parent", daemon=True).start()
-    os.nice(_LOWEST)
     logs.begin()
     spec = Spec.model_validate_json(file.read_text())
     readying: Readying | None = None

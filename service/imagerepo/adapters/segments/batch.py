@@ -1,6 +1,6 @@
 """The steps of an embedded commit.
 
-1. Large instances are appended to this writer's segment by their own threads (ahead.py); nothing names them yet.
+1. Large instances are appended to this writer's segment; nothing names them yet. Files were flushed before (ahead.py).
 2. Under the data folder's lock each instance gets its version number, and the commit its own.
 3. The commit record is appended and flushed: from here on all of it is durable.
 4. Under the lock again its rows are written; then it is answered.
@@ -17,7 +17,7 @@ from imagerepo import telemetry
 from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.segments import lines, projection
-from imagerepo.adapters.segments.ahead import Item, is_small, write_large
+from imagerepo.adapters.segments.ahead import Item, is_small
 from imagerepo.adapters.segments.decide import Decided, Decision, Known, Visible, as_known, decide
 from imagerepo.adapters.segments.lines import Link
 from imagerepo.adapters.segments.numbers import SLOTS, Numbers, mark
@@ -70,7 +70,13 @@ class Batch:
         self._finish_what_is_left()
         self._writer.prepare()
         for item in items:
-            self._write_again(item)
+            try:
+                self._write(item)
+            except ImagerepoError as error:
+                item.result = Committed(CommitKind.FAILED, error=error)
+        items = [item for item in items if item.result is None]
+        if not items:
+            return
         try:
             ready, number = self._number(items[:SLOTS])
         except sqlite3.Error:
@@ -96,14 +102,25 @@ class Batch:
         """Finish what was left, if anything: until then its instances are in flight for everyone."""
         self._finish_what_is_left()
 
-    def _write_again(self, item: Item) -> None:
-        """Write a large instance whose bytes are in a segment that was retired since, or were not to be stored."""
+    def _write(self, item: Item) -> None:
+        """Look for a large instance among those that are stored, and write it if it is none of them."""
         request = item.request
-        if not isinstance(request, StoreRequest) or is_small(request) or not _is(item, Decision.STORE):
+        if not isinstance(request, StoreRequest) or is_small(request):
             return
-        lost = isinstance(request.payload, InMemory) and item.where is not None and item.where.key != self._writer.key
-        if item.where is None or lost:
-            item.where = write_large(self._writer, request)
+        if item.decided is None:
+            item.decided = decide(request, self._visible.of(request))
+        if item.decided.decision is Decision.DUPLICATE:
+            item.result = _answer(item.decided)
+        if item.decided.decision is not Decision.STORE:
+            return
+        if isinstance(request.payload, SpoolFile):
+            # It was not to be stored when its sender looked.
+            item.where = item.where or request.payload.make_durable()
+        elif item.where is None or item.where.key != self._writer.key:
+            # In a segment that was retired since, bytes written for an earlier try may be gone.
+            assert isinstance(request.payload, InMemory)
+            with telemetry.ingest_step("write").time():
+                item.where = self._writer.data(request.payload.buffers, request.payload.size, request.crc32)
 
     def _number(self, items: Sequence[Item]) -> tuple[list[Item], int]:
         """Give version numbers; the items that have one or need none, and the commit's number.

@@ -44,10 +44,9 @@ class SegmentCommits:
         """Work at `place`; `state` is the file that numbers.Numbers.create made."""
         self._place = place
         writer = SegmentWriter(place.data, place.writer, place.segment_size)
-        self._ahead = Ahead(place, writer)
+        self._ahead = Ahead(place)
         self._batch = Batch(place, writer, state)
         self._waiting: deque[_Call] = deque()
-        self._coming: deque[None] = deque()  # one for each call that is being made ready
         self._leader = Lock()
         self._company = Company()
 
@@ -62,12 +61,8 @@ class SegmentCommits:
     def commit(self, requests: Sequence[Request]) -> Sequence[Committed]:
         """Commit, in order; blocks."""
         items = [Item(request) for request in requests]
-        self._coming.append(None)
-        try:
-            for item in items:
-                self._make_ready(item)
-        finally:
-            self._coming.pop()
+        for item in items:
+            self._make_ready(item)
         left = [item for item in items if item.result is None]
         if left:
             self._join(
@@ -111,8 +106,7 @@ class SegmentCommits:
         finally:
             for call in calls:
                 call.done = True
-        present = len(calls) + len(self._waiting) + len(self._coming)
-        self._company.committed(present, time.perf_counter() - started)
+        self._company.committed(len(calls) + len(self._waiting), time.perf_counter() - started)
 
     def _take(self) -> list[_Call]:
         # Only the leader takes, so that what was seen at the front is still there.

@@ -1,8 +1,5 @@
 """One writer's segment: append, flush, begin the next.
 
-Each record gets its place under a lock and is written outside of it, so that large instances are written by the
-threads that received them while a commit is being flushed.
-
 A segment takes a commit record only when the flush of the commit before it has returned, so that after a loss
 of power only the last commit of a segment can be in doubt.
 """
@@ -56,7 +53,7 @@ class _Segment:
 
 
 class SegmentWriter:
-    """Appends to segments of its own. `data` is for any thread, the rest for one at a time."""
+    """Appends to segments of its own. For one thread at a time."""
 
     def __init__(self, data: Path, writer: str, segment_size: int) -> None:
         """Begin after the writer's last segment, which is never appended to again: its end may be torn."""
