@@ -24,27 +24,26 @@ class Attendant:
         self._command = [sys.executable, "-m", _MODULE, str(spec.file), str(parent)]
         self._descriptors = (parent, lock)
         self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0  # monotonic seconds
+        self._started = time.monotonic()  # seconds; now: whoever waited for the server goes first
 
-    def start(self) -> None:
-        """Start it, without waiting for it."""
+    def _start(self) -> None:
         self._started = time.monotonic()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=self._descriptors
             )
-            # From outside and at once: its very start takes half a second that ingest may need.
             os.setpriority(os.PRIO_PROCESS, self._process.pid, _LOWEST)
         except OSError as error:
             self._process = None
             log.warning("readying.not_started", extra={"reason": str(error)})
 
     def tick(self) -> None:
-        """Start it again if it died, but not over and over."""
-        ended = self._process is None or self._process.poll() is not None
-        if ended and time.monotonic() - self._started > _BACKOFF:
-            log.warning("readying.died", extra={"status": self._process.returncode if self._process else None})
-            self.start()
+        """Start it a moment after the server; again if it died, but not over and over."""
+        if time.monotonic() - self._started < _BACKOFF or (self._process is not None and self._process.poll() is None):
+            return
+        if self._process is not None:
+            log.warning("readying.died", extra={"status": self._process.returncode})
+        self._start()
 
     def stop(self) -> None:
         """End it; there is nothing that it could lose."""

@@ -60,7 +60,6 @@ class Supervisor:
         self._workers = [self._spawn(name) for name in self._names]
         for worker in self._workers:
             self._await_ready(worker)
-        self._attendant.start()
 
     def tick(self) -> None:
         """Look after the workers once."""
