@@ -10,7 +10,7 @@ from imagerepo.processes.spec import Spec
 
 log = logging.getLogger(__name__)
 
-_BACKOFF = 2.0  # seconds from one start to the next at least
+_BACKOFF = 4.0  # seconds from the server's start to its own, and from one start to the next at least
 _ENDED_WITHIN = 1.0  # seconds after SIGTERM, then it is killed
 _LOWEST = 19  # niceness
 _MODULE = "imagerepo.processes.readying_worker"
