@@ -13,7 +13,10 @@ from pathlib import Path
 from bench import generate
 from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
-from imagerepo.adapters.segments import folder
+from imagerepo.adapters.segments import folder, projection
+from imagerepo.adapters.segments import format as segment_format
+from imagerepo.adapters.segments.projection import Position
+from imagerepo.adapters.segments.writer import FOLDER
 from imagerepo.dicom import part10
 from imagerepo.model.instance import Range
 from imagerepo.model.uids import Uid
@@ -22,6 +25,7 @@ PER_SERIES = 50
 PER_STUDY = 100
 _AT_ONCE = 5000
 _ROOT = "1.2.826.0.1.3680043.10.1507.9"
+_WRITER = "filler"
 _KEY = "files/filler/one.dcm"
 _FAMILIES = ("SMITH", "GARCIA", "MUELLER", "ROSSI", "NOVAK", "SILVA", "TANAKA", "KIM", "IVANOV", "DUBOIS")
 _MODALITIES = ("CT", "MR", "CR", "US", "MG")
@@ -37,10 +41,16 @@ def fill(data_dir: Path, instances: int, work: Path) -> None:
         stored = _rows(_one(data_dir, work), instances)
         connection = connect(data_dir / INDEX)
         applier = Applier(connection)
+        # A segment of its own, empty, to say which commit numbers the rows have taken.
+        segment = segment_format.segment_name(_WRITER, 1)
+        header = segment_format.segment_header(_WRITER, 1, segment_format.new_seal())
+        (data_dir / FOLDER / segment).write_bytes(header)
         done = 0
         while batch := list(islice(stored, _AT_ONCE)):
             with transaction(connection):
                 applier.add(batch)
+                end = Position(segment, len(header), batch[-1].commit)
+                projection.mark_applied(connection, end, _WRITER, {})
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             done += len(batch)
             if done % 100_000 == 0:
