@@ -10,7 +10,8 @@ from imagerepo.processes.spec import Spec
 
 log = logging.getLogger(__name__)
 
-_BACKOFF = 4.0  # seconds from the server's start to its own, and from one start to the next at least
+_FIRST = 1.0  # seconds from the server's start to its own
+_BACKOFF = 2.0  # from one start to the next at least
 _ENDED_WITHIN = 1.0  # seconds after SIGTERM, then it is killed
 _LOWEST = 19  # niceness
 _MODULE = "imagerepo.processes.readying_worker"
@@ -24,10 +25,10 @@ class Attendant:
         self._command = [sys.executable, "-m", _MODULE, str(spec.file), str(parent)]
         self._descriptors = (parent, lock)
         self._process: subprocess.Popen[bytes] | None = None
-        self._started = time.monotonic()  # seconds; now: whoever waited for the server goes first
+        self._due: float | None = None  # monotonic seconds before which it is not started
 
     def _start(self) -> None:
-        self._started = time.monotonic()
+        self._due = time.monotonic() + _BACKOFF
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=self._descriptors
@@ -39,7 +40,10 @@ class Attendant:
 
     def tick(self) -> None:
         """Start it a moment after the server; again if it died, but not over and over."""
-        if time.monotonic() - self._started < _BACKOFF or (self._process is not None and self._process.poll() is None):
+        now = time.monotonic()
+        if self._due is None:
+            self._due = now + _FIRST  # whoever waited for the server goes first
+        if now < self._due or (self._process is not None and self._process.poll() is None):
             return
         if self._process is not None:
             log.warning("readying.died", extra={"status": self._process.returncode})
