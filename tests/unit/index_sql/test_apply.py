@@ -1,5 +1,6 @@
 """Rows of versions: the same whatever the order of commits, and none of what was never acknowledged."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +37,13 @@ def stored(file: DicomFile, commit: int, key: str, number: int = 1) -> Stored:
     )
 
 
-def apply(data: Path, *batches: list[Stored]) -> SqlIndex:
+def apply(data: Path, *batches: list[Stored], write: Callable[[Applier, list[Stored]], object] = Applier.replay):
+    """An index with these batches, written one after another."""
     folder.make_ready(data, ())
     connection = connect(data / INDEX)
     for batch in batches:
         with transaction(connection):
-            Applier(connection).replay(batch)
+            write(Applier(connection), batch)
     connection.close()
     return SqlIndex(data)
 

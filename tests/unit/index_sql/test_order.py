@@ -8,16 +8,14 @@ from pathlib import Path
 import pytest
 
 from imagerepo.adapters.index_sql.apply import Applier, Stored
-from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.index_sql.reader import SqlIndex
-from imagerepo.adapters.segments import folder
 from imagerepo.model.query import Between, Equals, Found, Key, Level, Query, Wildcard
 from imagerepo.model.scope import Scope
 from imagerepo.model.uids import Uid
 from tests.harness.archive import in_segments
 from tests.harness.dicom_file import DicomFile, ct, uid
 from tests.harness.requests import store
-from tests.unit.index_sql.test_apply import stored
+from tests.unit.index_sql.test_apply import apply, stored
 
 ASKED = [
     (),
@@ -79,13 +77,7 @@ def test_a_corrected_modality_is_found_and_the_old_one_is_not(tmp_path: Path) ->
 
 
 def index(data: Path, batches: list[list[Stored]]) -> SqlIndex:
-    folder.make_ready(data, ())
-    connection = connect(data / INDEX)
-    for batch in batches:
-        with transaction(connection):
-            Applier(connection).add(batch)
-    connection.close()
-    return SqlIndex(data)
+    return apply(data, *batches, write=Applier.add)
 
 
 def answers(found: SqlIndex) -> list[Sequence[Found]]:

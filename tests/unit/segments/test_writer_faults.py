@@ -65,6 +65,16 @@ def commit_body_of(file, number: int, link: lines.Link, where: Range) -> bytes:
     return lines.commit_body(number, "one", [], [lines.store_line(store(file), 1, (where,), number, link)])
 
 
+def fail_to_flush_what_lands(archive: Archive, data: Path, file: DicomFile) -> None:
+    """Commit `file` second and fail to flush it, though the kernel has written all of it."""
+    link = archive.commits._batch._links["default"]  # type: ignore[attr-defined]
+    with flush_fails(archive):
+        archive.commits.commit([store(file)])
+    segment = segment_editor.segments(data)[0]
+    where = segment_editor.append_data(segment, file.part10)
+    segment_editor.append(segment, 2, commit_body_of(file, 2, link, where))
+
+
 def test_a_failed_flush_fails_its_waiters_and_retires_the_segment(tmp_path: Path) -> None:
     with in_segments(tmp_path) as archive:
         archive.commits.commit([store(ct(1))])
@@ -83,12 +93,7 @@ def test_a_failed_flush_fails_its_waiters_and_retires_the_segment(tmp_path: Path
 def test_what_a_failed_flush_left_in_its_segment_never_becomes_visible(tmp_path: Path) -> None:
     with in_segments(tmp_path) as archive:
         archive.commits.commit([store(ct(1))])
-        link = archive.commits._batch._links["default"]  # type: ignore[attr-defined]
-        with flush_fails(archive):
-            archive.commits.commit([store(ct(2))])
-        where = segment_editor.append_data(segment_editor.segments(tmp_path)[0], ct(2).part10)
-        # What the kernel may have written of it all the same.
-        segment_editor.append(segment_editor.segments(tmp_path)[0], 2, commit_body_of(ct(2), 2, link, where))
+        fail_to_flush_what_lands(archive, tmp_path, ct(2))
         archive.commits.commit([store(ct(3))])
     for _ in range(2):
         with in_segments(tmp_path) as archive:
@@ -102,11 +107,7 @@ def test_what_a_failed_flush_left_in_its_segment_never_becomes_visible(tmp_path:
 def test_voids_are_heeded_behind_half_a_commit(tmp_path: Path) -> None:
     with in_segments(tmp_path) as archive:
         archive.commits.commit([store(ct(1))])
-        link = archive.commits._batch._links["default"]  # type: ignore[attr-defined]
-        with flush_fails(archive):
-            archive.commits.commit([store(ct(2))])
-        where = segment_editor.append_data(segment_editor.segments(tmp_path)[0], ct(2).part10)
-        segment_editor.append(segment_editor.segments(tmp_path)[0], 2, commit_body_of(ct(2), 2, link, where))
+        fail_to_flush_what_lands(archive, tmp_path, ct(2))
         writer = archive.commits._batch._writer  # type: ignore[attr-defined]
         writer.prepare()
         segment = writer._segment

@@ -8,7 +8,6 @@
 An instance is in flight from 2 to 4: whoever else has it waits, so that two commits never give one number.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +67,7 @@ class Batch:
             ImagerepoError: what has no result failed, and nothing of it is visible.
         """
         self._finish_what_is_left()
+        self._writer.abandon()  # what a commit that broke off had waiting
         self._writer.prepare()
         for item in items:
             try:
@@ -77,11 +77,7 @@ class Batch:
         items = [item for item in items if item.result is None]
         if not items:
             return
-        try:
-            ready, number = self._number(items[:SLOTS])
-        except sqlite3.Error:
-            self._writer.abandon()
-            raise
+        ready, number = self._number(items[:SLOTS])
         if not number:
             # Of visible versions: nothing in this commit could fail them any more.
             for item in ready:

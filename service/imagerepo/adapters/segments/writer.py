@@ -6,11 +6,10 @@ of power only the last commit of a segment can be in doubt.
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.append import AppendFile, Stages
@@ -66,9 +65,8 @@ class SegmentWriter:
         ]
         self._number = max(numbers, default=0)
         self._stages = Stages()
-        self._lock = Lock()
         self._segment: _Segment | None = None
-        self._waiting: list[tuple[int, Sequence[Buffer]]] = []  # small records, written in one go, by offset
+        self._waiting: list[Buffer] = []  # small records up to the open segment's end, written in one go
 
     @property
     def name(self) -> str:
@@ -83,10 +81,9 @@ class SegmentWriter:
 
     def prepare(self) -> None:
         """Have an open segment with room. Raises UnavailableError."""
-        with self._lock:
-            segment = self._segment
-            if segment is None or segment.flushed >= self._segment_size:
-                self._segment = self._begin()
+        segment = self._segment
+        if segment is None or segment.flushed >= self._segment_size:
+            self._segment = self._begin()
 
     def _begin(self) -> _Segment:
         number = self._number + 1
@@ -111,27 +108,25 @@ class SegmentWriter:
 
     def data(self, buffers: Sequence[Buffer], size: int, crc32: int) -> Range:
         """Append one large Part 10 file; it does not exist until a commit names it. Raises UnavailableError."""
-        with self._lock:
-            segment = self._segment
-            if segment is None:
-                segment = self._segment = self._begin()
-            offset = segment.end
-            segment.end += segment_format.RECORD_HEADER + size
+        segment = self._open()
+        assert not self._waiting  # they get their places after what is large
         header = segment_format.record_header(Kind.DATA, segment.seal, size, 0, crc32)
-        record = [header, *buffers]
+        offset = segment.end
         try:
-            segment.file.write_all(record, offset)
+            segment.file.write_all([header, *buffers], offset)
         except OSError as error:
-            self._give_back(segment, [(offset, record)])
+            self._cut(segment, offset)
             raise unavailable(error, "write an instance") from error
-        return Range(STORE, f"{FOLDER}/{segment.name}", offset + segment_format.RECORD_HEADER, size)
+        segment.end += len(header) + size
+        return Range(STORE, f"{FOLDER}/{segment.name}", offset + len(header), size)
 
     def small_data(self, buffers: Sequence[Buffer], size: int, crc32: int) -> Range:
-        """Likewise a small one, in the open segment; it is written with the commit."""
+        """Likewise a small one; it is written with the commit."""
         segment = self._open()
         header = segment_format.record_header(Kind.DATA, segment.seal, size, 0, crc32)
-        offset = self._wait(segment, [header, *buffers])
-        return Range(STORE, f"{FOLDER}/{segment.name}", offset + segment_format.RECORD_HEADER, size)
+        offset = segment.end
+        self._wait(segment, [header, *buffers])
+        return Range(STORE, f"{FOLDER}/{segment.name}", offset + len(header), size)
 
     def commit(self, number: int, body: bytes) -> int:
         """Append a commit and make everything before it durable; the position after it.
@@ -141,13 +136,13 @@ class SegmentWriter:
         """
         segment = self._open()
         header = segment_format.record_header(Kind.COMMIT, segment.seal, len(body), number, checksum.crc32(body, 0))
-        end = self._wait(segment, [header, body]) + len(header) + len(body)
-        runs, self._waiting = list(_runs(self._waiting)), []
+        self._wait(segment, [header, body])
+        waiting, self._waiting = self._waiting, []
+        start = segment.end - sum(map(len, waiting))
         try:
-            for offset, buffers in runs:
-                segment.file.write_all(buffers, offset)
+            segment.file.write_all(waiting, start)
         except OSError as error:
-            if not self._give_back(segment, runs):
+            if not self._cut(segment, start):
                 # Half a commit may lie amid the segment: there it is taken for damage, at the end it is not.
                 self.retire()
             raise unavailable(error, "write a commit") from error
@@ -160,14 +155,14 @@ class SegmentWriter:
                 os.ftruncate(segment.file.descriptor, segment.flushed)
             self.retire()
             raise unavailable(error, "flush a segment") from error
-        segment.flushed = end
-        return end
+        segment.flushed = segment.end
+        return segment.end
 
     def abandon(self) -> None:
         """Forget the small records that were not written."""
-        runs, self._waiting = list(_runs(self._waiting)), []
         if self._segment is not None:
-            self._give_back(self._segment, runs)
+            self._segment.end -= sum(map(len, self._waiting))
+        self._waiting = []
 
     def retire(self) -> None:
         """Append no more to this segment."""
@@ -178,38 +173,16 @@ class SegmentWriter:
         assert self._segment is not None
         return self._segment
 
-    def _wait(self, segment: _Segment, buffers: Sequence[Buffer]) -> int:
-        with self._lock:
-            offset = segment.end
-            segment.end += sum(map(len, buffers))
-        self._waiting.append((offset, buffers))
-        return offset
+    def _wait(self, segment: _Segment, buffers: Sequence[Buffer]) -> None:
+        self._waiting += buffers
+        segment.end += sum(map(len, buffers))
 
-    def _give_back(self, segment: _Segment, runs: Sequence[tuple[int, Sequence[Buffer]]]) -> bool:
-        """Take back places that were not written wholly; False if they stay, since others have places behind them."""
-        with self._lock:
-            for offset, buffers in reversed(runs):
-                if segment.end != offset + sum(map(len, buffers)):
-                    return False
-                segment.end = offset
-            try:
-                os.ftruncate(segment.file.descriptor, segment.end)
-            except OSError:
-                return False
-            return True
-
-
-def _runs(records: Sequence[tuple[int, Sequence[Buffer]]]) -> Iterator[tuple[int, list[Buffer]]]:
-    """Records that follow one another, taken together: offset and buffers."""
-    run: list[Buffer] = []
-    start = end = 0
-    for offset, buffers in records:
-        if run and offset != end:
-            yield start, run
-            run = []
-        if not run:
-            start = offset
-        run += buffers
-        end = offset + sum(map(len, buffers))
-    if run:
-        yield start, run
+    @staticmethod
+    def _cut(segment: _Segment, end: int) -> bool:
+        """Take back what was written in part from `end` on; whether the file could be cut there."""
+        segment.end = end
+        try:
+            os.ftruncate(segment.file.descriptor, end)
+        except OSError:
+            return False
+        return True
