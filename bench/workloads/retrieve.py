@@ -21,7 +21,7 @@ from bench.workloads.model import Better, Ground, Measurement, Metric, Workload,
 
 CONNECTIONS = 8
 WARM_UP = 1  # seconds of load before the measured one
-WARM_READS = 3
+WARM_READS = 9
 LATER = 2.0  # seconds after ingest
 PART_10 = bytes(128) + b"DICM"
 

@@ -51,4 +51,5 @@ first_image = Histogram(
 ingest_step = cache(ingest_step_duration.labels)
 ingested = cache(ingest_instances.labels)
 bytes_ingested = cache(ingest_bytes.labels)
+bytes_retrieved = cache(retrieved_bytes.labels)
 dimse_duration = cache(dimse_request_duration.labels)

@@ -51,7 +51,7 @@ class Retrieve:
         while (piece := await reader.next()) is not None:
             batch, view = piece
             for tier, size in batch.stored.items():
-                telemetry.retrieved_bytes.labels(caller.institution, tier).inc(size)
+                telemetry.bytes_retrieved(caller.institution, tier).inc(size)
             yield view
             reader.sent(view)
 

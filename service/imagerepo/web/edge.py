@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
@@ -79,10 +80,10 @@ class _Watched:
         self._send = send
         self.status = 0
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        await self._send(message)
+        return self._send(message)
 
 
 async def not_found(connection: Connection, receive: Receive, send: Send) -> Any:  # noqa: ANN401 - an ASGI application

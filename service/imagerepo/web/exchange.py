@@ -22,6 +22,9 @@ from imagerepo.web.faults import GoneError, Headers, StalledError
 PREFIX: Final = "imagerepo.prefix"
 """In the connection's scope: the path before the routed one, '/institutions/{id}' or ''."""
 
+FLOW: Final = "imagerepo.flow"
+"""In the connection's scope: uvicorn's FlowControl, where it is the server."""
+
 _HOST: Final = re.compile(r"[0-9A-Za-z.\-_]{1,255}(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?\Z")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _WATCHED: Final = 4 << 20  # bytes sent after which the client's leaving is looked for
@@ -154,7 +157,11 @@ class Exchange:
         """
         if self._start is not None:
             return  # nothing was sent
-        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+        flow = self.connection.get(FLOW)
+        if flow is None:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+        elif flow.write_paused:
+            await flow.drain()
         if self._watch is not None:
             if self._watch.done():
                 raise GoneError

@@ -24,6 +24,7 @@ from imagerepo.model.addresses import Networks, within
 from imagerepo.proxy_protocol import parse
 from imagerepo.settings import Settings, networks
 from imagerepo.web.door import Door, Ending, count_ending
+from imagerepo.web.exchange import FLOW
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self.scope[FLOW] = self.flow  # type: ignore[typeddict-unknown-key]
         self._in_message = True
         self._header_size = 0
         if self._deadline is None:
