@@ -85,11 +85,15 @@ def _one(data_dir: Path, work: Path) -> Stored:
     )
 
 
+def day_of(study: int) -> datetime:
+    """When a study was made."""
+    return datetime(2005, 1, 1, tzinfo=UTC) + timedelta(days=study % 7000, seconds=study % 86_400)
+
+
 def _rows(one: Stored, instances: int) -> Iterator[Stored]:
-    first_day = datetime(2005, 1, 1, tzinfo=UTC)
     for number in range(instances):
         study, series = number // PER_STUDY, number // PER_SERIES
-        day = first_day + timedelta(days=study % 7000, seconds=study % 86_400)
+        day = day_of(study)
         attributes = replace(
             one.attributes,
             study_uid=Uid(f"{_ROOT}.1.{study}"),

@@ -49,6 +49,7 @@ class Shape:
 LARGE = Shape("ct-512k", 101, 512, 512, 1, 1000)
 SMALL = Shape("ct-20k", 102, 100, 100, 1, 500)
 MANY_STUDIES = Shape("ct-20k-100-studies", 103, 100, 100, 100, 5)
+THOUSAND_STUDIES = Shape("ct-20k-1000-studies", 104, 100, 100, 1000, 1)
 
 
 @dataclass(frozen=True, slots=True)

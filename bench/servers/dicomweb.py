@@ -18,6 +18,8 @@ class Repository(Server):
     """A server that stores, finds and gives back."""
 
     root: ClassVar[str] = "/dicom-web"
+    destination: Server | None = None
+    """Where C-MOVE may send to; to be set before the start."""
 
     @abstractmethod
     def count(self) -> int:

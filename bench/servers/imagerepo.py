@@ -28,6 +28,12 @@ class Imagerepo(Repository):
 
     def configure(self) -> Sequence[str]:
         """Return the documented command."""
+        more: tuple[str, ...] = ()
+        if self.destination is not None:
+            where = {"name": "destination", "ae_title": self.destination.ae_title, "host": "127.0.0.1"}
+            settings = self.folder / "settings.yaml"
+            settings.write_text(json.dumps({"nodes": [where | {"port": self.destination.dicom_port}]}))
+            more = ("--config", str(settings))
         return (
             str(PROGRAM),
             "serve",
@@ -36,6 +42,7 @@ class Imagerepo(Repository):
             *("--dicom-listen", f"127.0.0.1:{self.dicom_port}"),
             *("--ae-title", self.ae_title),
             *("--workers", str(os.cpu_count() or 1)),
+            *more,
         )
 
     def ready(self) -> bool:

@@ -34,6 +34,10 @@ class Orthanc(Repository):
 
     def configure(self) -> Sequence[str]:
         """Write its configuration; every path is in the folder."""
+        # It answers C-GET and C-MOVE for listed modalities only.
+        modalities = {"bench": ["BENCH", "127.0.0.1", 1]}
+        if self.destination is not None:
+            modalities["destination"] = [self.destination.ae_title, "127.0.0.1", self.destination.dicom_port]
         configuration = {
             "Name": "bench",
             "StorageDirectory": str(self.folder / "storage"),
@@ -52,6 +56,7 @@ class Orthanc(Repository):
             "DicomPort": self.dicom_port,
             "DicomThreadsCount": 4,
             "MaximumPduLength": 16_384,
+            "DicomModalities": modalities,
             "Plugins": [str(PLUGIN)],
             "DicomWeb": {"Enable": True, "Root": f"{self.root}/"},
         }

@@ -12,6 +12,7 @@ import sys
 BUFFER = 4 << 20  # bytes
 ASSOCIATE_RQ, P_DATA, RELEASE_RQ = 0x01, 0x04, 0x05
 MAX_PDU = 131_072
+EXPLICIT = b"1.2.840.10008.1.2.1"
 LAST_FRAGMENT_OF_DATA_SET = 0x02
 
 
@@ -53,12 +54,27 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _accept(request: bytes) -> bytes:
-    """Return an A-ASSOCIATE-AC for the one context that this client proposes (PS3.8 section 9.3.3)."""
-    context = struct.pack(">BxHBxxx", 0x21, 4 + 4 + 19, 1) + struct.pack(">BxH", 0x40, 19) + b"1.2.840.10008.1.2.1"
+    """Return an A-ASSOCIATE-AC for every context with the corpus's transfer syntax (PS3.8 section 9.3.3)."""
+    contexts = b""
+    for kind, value in _items(request[68:]):
+        if kind == 0x20:
+            offered = EXPLICIT in (syntax for item, syntax in _items(value[4:]) if item == 0x40)
+            syntax = struct.pack(">BxH", 0x40, len(EXPLICIT)) + EXPLICIT
+            contexts += struct.pack(">BxHBxBx", 0x21, 4 + len(syntax), value[0], 0 if offered else 4) + syntax
     user = struct.pack(">BxHBxHI", 0x50, 8, 0x51, 4, MAX_PDU)
     application = request[68 : 68 + 4 + struct.unpack_from(">H", request, 70)[0]]
-    body = request[:68] + application + context + user
+    body = request[:68] + application + contexts + user
     return struct.pack(">BxI", 0x02, len(body)) + body
+
+
+def _items(data: bytes) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    position = 0
+    while position + 4 <= len(data):
+        kind, length = struct.unpack_from(">BxH", data, position)
+        found.append((kind, data[position + 4 : position + 4 + length]))
+        position += 4 + length
+    return found
 
 
 def _response(context: int, request: bytes) -> bytes:

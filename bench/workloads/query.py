@@ -3,9 +3,10 @@
 import json
 
 from bench import filler
-from bench.clients import cstore, wrk
+from bench.clients import cstore, query_retrieve, wrk
 from bench.clients.download import content
 from bench.clients.fleet import ClientError
+from bench.clients.query_retrieve import Keys
 from bench.clients.wrk import Reads
 from bench.generate import MANY_STUDIES, SMALL
 from bench.servers.dicomweb import JSON, Repository
@@ -17,6 +18,9 @@ from bench.workloads.retrieve import CONNECTIONS, REQUESTS, fill, load
 
 PAGE = 20
 """Studies in one answer."""
+
+FEWEST_STUDIES = 10
+"""That the smallest scale, of `--quick`, has."""
 
 SMALLEST_STUDY = 100  # bytes of DICOM JSON; less is not a study
 
@@ -48,13 +52,25 @@ class _Filled(Imagerepo):
         filler.fill(self.folder / "data", self.instances, self.corpus)
 
 
+def _questions() -> list[bytes]:
+    """C-FIND by name with a wildcard at both ends, by date and by Patient ID, in turn; each of one study or two."""
+    asked: list[bytes] = []
+    for study in range(FEWEST_STUDIES):
+        asked += (
+            Keys(patient_name=f"*{study:04}^*").encode(),
+            Keys(study_date=filler.day_of(study).strftime("%Y%m%d")).encode(),
+            Keys(patient_id=f"PID{study:08}").encode(),
+        )
+    return asked
+
+
 def _p95(latencies: tuple[float, ...]) -> float:
     return sorted(latencies)[int(len(latencies) * 0.95)]
 
 
 def _scale(_kind: type[Server], ground: Ground) -> list[Measurement]:
     instances = ground.corpus(SMALL, ground.instances)
-    found: list[tuple[float, float]] = []
+    found: list[tuple[float, float, float]] = []
     for indexed in ground.scales:
         with _Filled(ground, indexed) as server:
             reads = Reads(server.http_port, [f"{server.root}/studies?limit={PAGE}"], JSON, PAGE * SMALLEST_STUDY)
@@ -65,15 +81,16 @@ def _scale(_kind: type[Server], ground: Ground) -> list[Measurement]:
                 lambda server=server: cstore.send(server.dicom_port, server.ae_title, instances, 1),
                 lambda run: run.seconds,
             )
-            found.append((seen.p95, _p95(run.latencies)))
+            asked = query_retrieve.finds(server.dicom_port, server.ae_title, _questions(), None)
+            found.append((seen.p95, _p95(run.latencies), _p95(asked.latencies)))
     few, many = found
-    values = (few[0], many[0], many[0] / few[0], few[1], many[1], many[1] / few[1])
+    values = [value for one, other in zip(few, many, strict=True) for value in (one, other, other / one)]
     return [Measurement(metric.name, value) for metric, value in zip(SCALE_METRICS, values, strict=True)]
 
 
 SCALE_METRICS = tuple(
     Metric(f"{operation} p95, {size}", unit, Better.LOWER)
-    for operation in ("QIDO", "C-STORE")
+    for operation in ("QIDO", "C-STORE", "C-FIND")
     for size, unit in (("few", "s"), ("many", "s"), ("many ÷ few", "x"))
 )
 
@@ -88,7 +105,8 @@ WORKLOADS = (
     ),
     Workload(
         "scale",
-        "p95 of QIDO-RS (8 connections) and C-STORE (1 association, 20 KB), few (10,000) and many (1,000,000) indexed",
+        "p95 of QIDO-RS (8 connections), C-STORE (1 association, 20 KB) and C-FIND (names by infix, dates, IDs), "
+        "few (10,000) and many (1,000,000) indexed",
         SCALE_METRICS,
         (Imagerepo,),
         _scale,

@@ -34,9 +34,9 @@ COOL = Metric(f"first request {LATER:g} s after ingest", "s", Better.LOWER)
 WARM = Metric("repeated", "s", Better.LOWER)
 
 
-def fill(server: Repository, instances: Sequence[Instance]) -> None:
+def fill(server: Repository, instances: Sequence[Instance], associations: int = 4) -> None:
     """Store what is read afterwards, and see that it is all there."""
-    cstore.send(server.dicom_port, server.ae_title, instances, 4)
+    cstore.send(server.dicom_port, server.ae_title, instances, associations)
     server.check_holds(list(instances))
 
 
