@@ -6,6 +6,7 @@ ImagerepoError
 │   │   └── MismatchError     they are, but not the instance that was announced
 │   ├── BadRequestError       the protocol request is malformed
 │   ├── ConflictError         another version is stored and the setting refuses a second
+│   ├── HeldError             a legal hold keeps it from being deleted
 │   ├── NotFoundError         nothing has that name here
 │   ├── NotAcceptableError    stored, but not in a form that was asked for
 │   ├── ForbiddenError        known caller, not allowed
@@ -13,9 +14,12 @@ ImagerepoError
 │   └── TooLargeError         above a limit
 ├── UnavailableError      nothing became visible; the caller may retry
 │   └── OutOfSpaceError       the disk or a quota is full
+├── PeerError             another application entity did not do its part; its `failure` says whether to try again
 ├── SettingsError         start-up stops; names the field
 └── DamagedError          stored bytes or rows fail their checks
 """
+
+from enum import StrEnum
 
 
 class ImagerepoError(Exception):
@@ -40,6 +44,10 @@ class BadRequestError(RefusedError):
 
 class ConflictError(RefusedError):
     """Different bytes are stored under this SOP Instance UID and the setting refuses a new version."""
+
+
+class HeldError(RefusedError):
+    """A legal hold keeps it from being deleted; the message says since when and why."""
 
 
 class NotFoundError(RefusedError):
@@ -68,6 +76,34 @@ class UnavailableError(ImagerepoError):
 
 class OutOfSpaceError(UnavailableError):
     """The disk or a quota is full; reading goes on."""
+
+
+class PeerFailure(StrEnum):
+    """What a peer did not do."""
+
+    UNREACHABLE = "unreachable"  # no connection: host, port, a firewall, or it does not run
+    TLS = "tls"  # no agreement on certificates or protocol versions
+    REJECTED = "rejected"  # the association, for good: AE titles
+    BUSY = "busy"  # it rejected the association for now
+    REFUSED = "refused"  # no presentation context for what has to be done
+    DECLINED = "declined"  # it answered a request with a failure
+    ABORTED = "aborted"  # it, or the network, ended the association
+    SILENT = "silent"  # nothing came, or it took nothing, for as long as is allowed
+    MALFORMED = "malformed"  # what came is not DICOM, or no answer to what was asked
+
+    @property
+    def passes(self) -> bool:
+        """Whether trying again may help without anybody changing a configuration."""
+        return self not in {PeerFailure.TLS, PeerFailure.REJECTED, PeerFailure.REFUSED, PeerFailure.DECLINED}
+
+
+class PeerError(ImagerepoError):
+    """Another application entity did not do its part; the message names it, what was waited for and what to do."""
+
+    def __init__(self, message: str, failure: PeerFailure, brief: str = "") -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.brief = brief or message  # the cause early on, for where there is little room: Error Comment has 64
 
 
 class SettingsError(ImagerepoError):

@@ -31,6 +31,14 @@ class Header:
     length: int  # bytes of the whole header; the protocol proper follows
 
 
+def missing(buffer: bytes | bytearray) -> int:
+    """Bytes of a header that have to follow `buffer` at least; none of them is beyond it."""
+    if len(buffer) < _FIXED.size:
+        return _FIXED.size - len(buffer)
+    _, _, _, following = _FIXED.unpack_from(buffer)
+    return _FIXED.size + int(following) - len(buffer)
+
+
 def parse(buffer: bytes | bytearray | memoryview) -> Header | None:
     """Read the header that `buffer` begins with; None: more bytes are needed.
 

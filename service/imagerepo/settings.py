@@ -1,6 +1,6 @@
 """Settings: one YAML file, each field also an `IMAGEREPO_…` variable; flags override variables override the file.
 
-Read once; `institutions` alone is read again while serving (processes/child.py). docs/settings.md lists them all.
+Read once; what `RELOADED` names is read again while serving (processes/child.py). docs/settings.md lists them all.
 """
 
 import os
@@ -12,96 +12,52 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from imagerepo.errors import SettingsError
+from imagerepo.settings_deletion import Deletion
+from imagerepo.settings_fields import (
+    GIB,
+    KIB,
+    MIB,
+    TIB,
+    AeTitle,
+    InstitutionId,
+    Int,
+    Listen,
+    Network,
+    PublicUrl,
+    Section,
+    Timeout,
+    UidText,
+    Wait,
+    split_listen,
+)
+from imagerepo.settings_nodes import Node, conflict
+from imagerepo.settings_rendering import Rendering
+from imagerepo.settings_search import Searching
+from imagerepo.settings_tls import Certificate, Tls
+from imagerepo.settings_tls import conflict as certificate_conflict
+from imagerepo.settings_users import User
+from imagerepo.settings_work import Commitment, Forwarding, Retry
+from imagerepo.settings_work import conflict as forwarding_conflict
 
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
-TIB = 1024 * GIB
-DAY = 86_400.0  # seconds
 PREFIX = "IMAGEREPO_"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def _network(text: str) -> str:
-    ip_network(text, strict=False)
-    return text
-
-
-def _listen(text: str) -> str:
-    split_listen(text)
-    return text
-
-
-def split_listen(text: str) -> tuple[str, int]:
-    """Split `host:port` (`[v6]:port`); ValueError says what is wrong."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:8080")
-    return host.strip("[]"), int(port)
-
-
-_UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+\Z")
-_PUBLIC_URL = re.compile(
-    r"https?://(?:[0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
-    r"(?:/[0-9A-Za-z._~-]+)*/?\Z"
-)
-
-
-def _uid(text: str) -> str:
-    # Stricter than for what devices send: nobody has to write a malformed one here.
-    if len(text) > 64 or _UID.match(text) is None:
-        raise ValueError(f"{text[:70]!r} is not a UID: digits and dots, at most 64 characters (PS3.5 9.1)")
-    return text
-
-
-def _public_url(text: str) -> str:
-    found = _PUBLIC_URL.match(text)
-    if found is None or not 0 < int(found[1] or 1) <= 65535:
-        raise ValueError(
-            f"{text[:100]!r} is not http:// or https:// with a host and at most a port and a path, "
-            "such as https://pacs.example.org"
-        )
-    return text.rstrip("/")
-
-
-def _number(value: object) -> object:
-    # YAML's yes, no, on and off would be taken as 1 and 0.
-    if isinstance(value, bool):
-        raise ValueError(f"{str(value).lower()} is not a number")  # noqa: TRY004 - pydantic reports ValueErrors
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_number)]
-Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Timeout = Annotated[Float, Field(ge=0.01, le=DAY)]
-Wait = Annotated[Float, Field(ge=0, le=DAY)]
-PublicUrl = Annotated[str, AfterValidator(_public_url)]
-UidText = Annotated[str, AfterValidator(_uid)]
-Network = Annotated[str, AfterValidator(_network)]
-Listen = Annotated[str, AfterValidator(_listen)]
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
-InstitutionId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-
-
-class Token(_Section):
+class Token(Section):
     """A bearer token, kept as its hash."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     """Stands in the journal for whoever holds the token."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of the token, hexadecimal and in quotes; `imagerepo token` makes a pair."""
-    roles: Annotated[tuple[Literal["read", "write", "admin"], ...], Field(min_length=1)]
+    roles: Annotated[tuple[Literal["read", "write", "delete", "admin"], ...], Field(min_length=1)]
     """What its holder may do."""
 
 
-class Sender(_Section):
+class Sender(Section):
     """A device or archive that may open associations."""
 
     ae_title: AeTitle
@@ -110,7 +66,7 @@ class Sender(_Section):
     """Addresses or networks it may call from; empty: loopback only."""
 
 
-class Institution(_Section):
+class Institution(Section):
     """A tenant."""
 
     id: InstitutionId
@@ -118,14 +74,20 @@ class Institution(_Section):
     called_ae_titles: tuple[AeTitle, ...] = ()
     """AE titles under which this institution is called; empty: the server's `ae_title`."""
     senders: tuple[Sender, ...] = ()
-    """Who may call; without any, any AE title on loopback."""
+    """Who may call without proof; without any, and no `certificates` or `users`, any AE title on loopback."""
     tokens: tuple[Token, ...] = ()
     """Who may use HTTP; without any in all institutions, anyone on loopback as admin."""
+    certificates: tuple[Certificate, ...] = ()
+    """Who is known by a client certificate, over TLS."""
+    users: tuple[User, ...] = ()
+    """Who is known by a user name and passcode, over TLS."""
+    client_ca: Path | None = None
+    """File with the certificates (PEM) of those who issue them, for this institution alone; none: `tls.client_ca`."""
     on_difference: Literal["version", "refuse"] = "version"
     """Different bytes under a known SOP Instance UID: a new version, or a refusal."""
 
 
-class Dimse(_Section):
+class Dimse(Section):
     """Limits of the DIMSE server."""
 
     max_associations: Annotated[Int, Field(ge=1, le=10_000)] = 200
@@ -134,13 +96,19 @@ class Dimse(_Section):
     """Largest PDU that peers may send, in bytes."""
     idle_timeout: Timeout = 60.0
     """An association that sends nothing for so many seconds is aborted."""
+    max_find_results: Annotated[Int, Field(ge=1, le=100_000_000)] = 100_000
+    """Matches answered to one C-FIND; what has more ends with a warning, B001."""
+    pending_interval: Timeout = 1.0
+    """Seconds between two responses that tell how far a C-MOVE or C-GET is."""
+    move_retries: Annotated[Int, Field(ge=0, le=10)] = 2
+    """How often a C-MOVE tries again to send an instance whose destination broke off, or could not be reached."""
     accepted_sop_classes: tuple[UidText, ...] = ()
     """Private storage SOP classes to accept besides the standard's."""
     accepted_transfer_syntaxes: tuple[UidText, ...] = ()
     """Private transfer syntaxes to accept besides the standard's."""
 
 
-class Http(_Section):
+class Http(Section):
     """Limits of the HTTP server."""
 
     idle_timeout: Timeout = 60.0
@@ -157,7 +125,7 @@ class Http(_Section):
     """Entities in one search answer; more are had by offset."""
 
 
-class Storage(_Section):
+class Storage(Section):
     """The data folder."""
 
     segment_size: Annotated[Int, Field(ge=1 * MIB, le=TIB)] = 256 * MIB
@@ -172,7 +140,7 @@ class Storage(_Section):
     """Largest accepted instance, in bytes."""
 
 
-class Audit(_Section):
+class Audit(Section):
     """The journal."""
 
     interval: Timeout = 60.0
@@ -183,7 +151,7 @@ class Audit(_Section):
     """A file with the secret that signs the roots; keep it outside the data folder."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be set."""
 
     data: Path = Path("data")
@@ -206,9 +174,18 @@ class Settings(_Section):
     """Balancers whose PROXY protocol v2 header names the sender."""
     institutions: tuple[Institution, ...] = ()
     """Tenants; without any there is one, `default`."""
+    nodes: tuple[Node, ...] = ()
+    """Other application entities: where C-MOVE, forwarding and commands may send to."""
+    forwarding: Forwarding = Forwarding()
+    commitment: Commitment = Commitment()
+    retry: Retry = Retry()
     dimse: Dimse = Dimse()
     http: Http = Http()
+    search: Searching = Searching()
+    tls: Tls = Tls()
     storage: Storage = Storage()
+    deletion: Deletion = Deletion()
+    rendering: Rendering = Rendering()
     audit: Audit = Audit()
 
     @model_validator(mode="after")
@@ -226,6 +203,26 @@ class Settings(_Section):
                 f"dicom_listen: {self.dicom_listen} is beyond loopback and no institution lists senders; "
                 "add institutions[].senders or listen on 127.0.0.1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _exposed_over_tls_only_with_a_list(self) -> "Settings":
+        tls, known = self.tls, [one for tenant in self.institutions for one in tenant.certificates]
+        by_http = any(one.tokens for one in self.institutions) or any(one.roles for one in known)
+        if tls.listen is not None and not _loopback(tls.listen) and not by_http:
+            raise ValueError(
+                f"tls.listen: {tls.listen} is beyond loopback and no institution has tokens, or certificates with "
+                "roles"
+            )
+        by_dimse = any(one.senders or one.users for one in self.institutions) or any(one.ae_titles for one in known)
+        if tls.dicom_listen is not None and not _loopback(tls.dicom_listen) and not by_dimse:
+            raise ValueError(
+                f"tls.dicom_listen: {tls.dicom_listen} is beyond loopback and no institution has senders, users, or "
+                "certificates with ae_titles"
+            )
+        wrong = certificate_conflict(tls, self.ae_title, self.institutions)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
@@ -253,10 +250,22 @@ class Settings(_Section):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _nodes_told_apart(self) -> "Settings":
+        tenants = frozenset(one.id for one in self.tenants)
+        wrong = conflict(self.nodes, tenants) or forwarding_conflict(self.forwarding, self.nodes, tenants)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
+
     @property
     def tenants(self) -> tuple[Institution, ...]:
-        """The institutions, or the one there is without any."""
-        return self.institutions or (Institution(id="default"),)
+        """The institutions, or the one there is without any, each with those who issue its certificates."""
+        common = self.tls.client_ca
+        return tuple(
+            one if one.client_ca or not common else one.model_copy(update={"client_ca": common})
+            for one in self.institutions or (Institution(id="default"),)
+        )
 
 
 def _overlap(one: Sender, other: Sender) -> bool:
@@ -294,9 +303,14 @@ def load(file: Path | None, flags: Mapping[str, object], environment: Mapping[st
     return _validated(values, file)
 
 
-def with_institutions_of(settings: Settings, other: Settings) -> Settings:
-    """These settings with the institutions of others. Raises SettingsError if they do not go together."""
-    return _validated({**settings.model_dump(), "institutions": other.model_dump()["institutions"]}, None)
+RELOADED = ("institutions", "nodes", "forwarding")
+"""What is read again while serving."""
+
+
+def reloaded(settings: Settings, other: Settings) -> Settings:
+    """These settings with what is read again of others. Raises SettingsError if they do not go together."""
+    dumped = other.model_dump()
+    return _validated({**settings.model_dump(), **{name: dumped[name] for name in RELOADED}}, None)
 
 
 def _validated(values: dict[str, Any], file: Path | None) -> Settings:

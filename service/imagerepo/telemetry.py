@@ -29,6 +29,14 @@ dimse_request_duration = Histogram(
     ["service"],
     buckets=_SECONDS,
 )
+tls_handshakes = Counter(
+    "imagerepo_tls_handshakes_total", "TLS handshakes of clients, by what became of them.", ["protocol", "outcome"]
+)
+tls_certificate_expires = Gauge(
+    "imagerepo_tls_certificate_expires_timestamp_seconds",
+    "When the server's certificate expires.",
+    multiprocess_mode="livemin",
+)
 ingest_instances = Counter(
     "imagerepo_ingest_instances_total", "Instances that arrived, by what became of them.", ["institution", "outcome"]
 )

@@ -103,6 +103,13 @@ def test_search_finds_all_studies_and_the_named_patient_s(walked: Walked) -> Non
     assert [one["00100010"]["Value"][0]["Alphabetic"] for one in named] == ["CompressedSamples^MR1"]
 
 
+def test_our_own_client_tells_what_the_node_accepts_and_has(walked: Walked) -> None:
+    accepts, names, *studies = printed(walked, "node check").splitlines()
+    assert "C-MOVE study root" in accepts
+    assert names.startswith("StudyInstanceUID\t")
+    assert len(studies) == 3
+
+
 def test_metadata_are_those_of_the_study_sent(walked: Walked) -> None:
     (one,) = json.loads(printed(walked, "/metadata"))
     sent = read(walked.folder / "CT_small.dcm")

@@ -86,7 +86,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Action.READ: (("study", "1.2"),),
         Action.READ_COUNT: (("study", "1.2"), ("count", 3)),
         Action.QUERY: (("query", "PatientName=*"),),
-        Action.DELETE: (("study", "9.9"), ("series", "9.9.1"), ("instance", "9.9.1.1"), ("reason", "consent")),
+        Action.DELETE: (
+            *(("study", "9.9"), ("series", "9.9.1"), ("instance", "9.9.1.1")),
+            *(("reason", "consent"), ("instances", 1), ("commits", (1,))),
+        ),
+        Action.HOLD: (("study", "9.9"), ("reason", "consent")),
+        Action.RELEASE: (("study", "9.9"), ("reason", "consent")),
     }
     commits.commit([JournalRequest(CALLER, action, datetime.now(UTC), one) for action, one in entries.items()])
     commits.close()
@@ -222,6 +227,7 @@ def test_the_data_folder_has_what_is_listed_and_nothing_else(data: Path, tmp_pat
     # Made on demand, and after damage.
     assert listed - found == {
         "metadata.sqlite", "metadata.sqlite.damaged", "index.sqlite.fresh", "index.sqlite.unreadable",
+        "work.sqlite", "work.sqlite.unreadable",
     }  # fmt: skip
 
 
@@ -233,7 +239,7 @@ def test_the_run_folder_has_nothing_that_is_not_listed(data: Path) -> None:
 def test_shared_state_has_the_sizes_stated() -> None:
     row = next(row for row in rows(section(PAGE, "run/"), "file") if code(row["file"]) == ["numbers"])
     assert f"From byte {numbers._BEGIN} on" in row["content"]
-    assert f"{numbers.SLOTS:,} marks of {numbers.MARK} bytes" in row["content"]
+    assert f"{numbers.MARKS:,} marks of {numbers.MARK} bytes" in row["content"]
 
 
 def test_an_index_made_anew_gives_the_same_answers(data: Path, tmp_path: Path) -> None:

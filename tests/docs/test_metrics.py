@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from imagerepo import telemetry
 from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.segments import folder
+from imagerepo.adapters.work_sql import schema
+from imagerepo.adapters.work_sql.tasks import SqlTasks
 from imagerepo.model.arrival import OutcomeKind
 from imagerepo.processes import metrics
 from imagerepo.web.door import Ending
@@ -39,7 +41,8 @@ def counted() -> dict[str, tuple[str, list[str]]]:
 def scraped(data: Path) -> list[Metric]:
     """What /metrics says of a folder where nothing is stored."""
     made, _ = folder.make_ready(data, ())
-    text = metrics.render(made.metrics, SqlIndex(data))
+    schema.upgrade(data)
+    text = metrics.render(made.metrics, SqlIndex(data), SqlTasks(data))
     return list(text_string_to_metric_families(text.decode()))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 import pytest
 import yaml
@@ -26,7 +26,7 @@ def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldI
         yield f"{prefix}{name}", field
         for one in get_args(inner):
             if isinstance(one, type) and issubclass(one, BaseModel):
-                yield from walk(one, f"{prefix}{name}[].")
+                yield from walk(one, f"{prefix}{name}[]." if get_origin(inner) is tuple else f"{prefix}{name}.")
 
 
 def documented() -> dict[str, dict[str, str]]:
@@ -57,7 +57,7 @@ def test_every_setting_says_what_it_is_in_the_code() -> None:
     assert [name for name, field in walk(Settings) if not field.description and name not in SECTIONS] == []
 
 
-SECTIONS = {"dimse", "http", "storage", "audit"}
+SECTIONS = {"dimse", "http", "tls", "storage", "rendering", "audit"}
 
 
 def test_variables_that_are_no_settings_are_documented() -> None:
@@ -73,7 +73,7 @@ def test_the_variables_shown_set_what_the_page_says() -> None:
     assert "IMAGEREPO_TRUSTED_PROXIES='[10.0.0.5]'" in text
 
 
-@pytest.mark.parametrize("page", ["institutions.md", "audit.md"])
+@pytest.mark.parametrize("page", ["institutions.md", "security.md", "audit.md", "settings.md"])
 def test_a_complete_example_is_accepted_as_it_stands(page: str, tmp_path: Path) -> None:
     found = blocks((DOCS / page).read_text(encoding="utf-8"), "yaml")
     assert found, f"{page} has no example"

@@ -8,9 +8,10 @@ from imagerepo.dicom import part10
 from imagerepo.model import checksum
 from imagerepo.model.arrival import InMemory, Payload
 from imagerepo.model.caller import Caller, Protocol, Role
-from imagerepo.model.events import Action, JournalRequest, OnDifference, StoreRequest
+from imagerepo.model.events import Action, ChangeRequest, JournalRequest, OnDifference, StoreRequest
+from imagerepo.model.uids import Uid
 from imagerepo.ports.commits import Commits
-from tests.harness.dicom_file import DicomFile
+from tests.harness.dicom_file import DicomFile, uid
 
 
 def caller(institution: str = "default") -> Caller:
@@ -53,3 +54,17 @@ def spooled(commits: Commits, file: DicomFile) -> StoreRequest:
 def journal(action: Action = Action.QUERY, institution: str = "default", **detail: str | int) -> JournalRequest:
     """An entry for the journal."""
     return JournalRequest(caller(institution), action, datetime.now(UTC), tuple(detail.items()))
+
+
+def change(
+    action: Action, study: int, *below: int, institution: str = "default", reason: str = "why"
+) -> ChangeRequest:
+    """A deletion, or a hold: of the study of that number, or of the series and the instance in it."""
+    names = [uid(*(study, *below)[: depth + 1]) for depth in range(1 + len(below))]
+    series, instance = [*names[1:], None, None][:2]
+    at = datetime.now(UTC)
+    return ChangeRequest(caller(institution), action, at, Uid(names[0]), _uid(series), _uid(instance), reason)
+
+
+def _uid(text: str | None) -> Uid | None:
+    return None if text is None else Uid(text)

@@ -67,6 +67,9 @@ class Server:
             raise
         self.http = _port(said, r"DICOMweb +http://127\.0\.0\.1:(\d+)/dicom-web")
         self.dimse = _port(said, r"DIMSE +\S+ at 127\.0\.0\.1:(\d+)")
+        # Of TLS, where the settings have such ports.
+        self.https = int(found[1]) if (found := re.search(r"HTTPS +https://127\.0\.0\.1:(\d+)/", said)) else 0
+        self.dimse_tls = int(found[1]) if (found := re.search(r"DICOM TLS +\S+ at 127\.0\.0\.1:(\d+)", said)) else 0
 
     def __enter__(self) -> Self:
         return self

@@ -22,13 +22,14 @@ class Stored:
     data_sets: dict[tuple[str, str, int], bytes]
 
     def versions_of(self, instance: str, institution: str = "default") -> list[bytes]:
-        """An instance's data sets by version; numbers have no gap."""
+        """An instance's data sets by version; numbers have no gap, from 1 unless something was deleted."""
         found = {
             number: one
             for (owner, uid, number), one in self.data_sets.items()
             if (owner, uid) == (institution, instance)
         }
-        assert sorted(found) == list(range(1, len(found) + 1)), (instance, sorted(found))
+        first = min(found, default=1)
+        assert sorted(found) == list(range(first, first + len(found))), (instance, sorted(found))
         return [found[number] for number in sorted(found)]
 
 
@@ -37,14 +38,16 @@ def walk(data: Path) -> Stored:
     index, objects = SqlIndex(data), LocalObjects(data)
     connection = connect(data / INDEX)
     rows = connection.execute(
-        "SELECT n.name, i.uid, i.current, t.uid FROM instance i JOIN institution n ON n.id = i.institution_id "
-        "JOIN study t ON t.id = i.study_id"
+        "SELECT n.name, i.uid, i.current, t.uid, coalesce(g.number, 0) FROM instance i "
+        "JOIN institution n ON n.id = i.institution_id JOIN study t ON t.id = i.study_id "
+        "LEFT JOIN gone g ON g.institution_id = i.institution_id AND g.uid = i.uid"
     ).fetchall()
     connection.close()
     found: dict[tuple[str, str, int], bytes] = {}
     size: dict[str, int] = {}
-    for institution, uid, current, study in rows:
-        for number in range(1, current + 1):
+    for institution, uid, current, study, deleted in rows:
+        assert current > deleted
+        for number in range(deleted + 1, current + 1):
             version = index.version(Scope(institution, Uid(study), None, Uid(uid), number))
             whole = b"".join(objects.read(where) for where in version.copy.ranges)
             assert len(whole) == version.size, (uid, number)
@@ -53,7 +56,8 @@ def walk(data: Path) -> Stored:
             found[institution, uid, number] = data_set_of(whole)
             size[institution] = size.get(institution, 0) + version.size
     holdings = index.holdings()
-    assert {name: sum(one.bytes_by_tier.values()) for name, one in holdings.items()} == size
+    held = {name: sum(one.bytes_by_tier.values()) for name, one in holdings.items()}
+    assert {name: one for name, one in held.items() if one} == size
     assert sum(one.instances for one in holdings.values()) == len(rows)
     assert verify.verify(data, with_bytes=True).damage == []
     return Stored(found)

@@ -82,6 +82,7 @@ def serving(settings: Settings | None = None, commits: type[MemoryCommits] = Mem
         finally:
             server.should_exit = True
             thread.join()
+            repository.pictures.close()
 
 
 def multipart(parts: list[bytes], boundary: str = "b0undary", part_type: str = "application/dicom") -> bytes:

@@ -85,7 +85,7 @@ def test_pages_hold_everything_once(client: httpx.Client) -> None:
     assert client.get(f"{STUDIES}?limit=0").json() == []
 
 
-@pytest.mark.parametrize("name", ["fuzzymatching", "emptyvaluematching", "multiplevaluematching"])
+@pytest.mark.parametrize("name", ["emptyvaluematching", "multiplevaluematching"])
 def test_matching_that_is_not_done_is_said_with_a_warning(client: httpx.Client, name: str) -> None:
     assert client.get(f"{STUDIES}?{name}=maybe").status_code == 400
     assert "warning" not in client.get(f"{STUDIES}?{name}=false").headers

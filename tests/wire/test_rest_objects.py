@@ -1,6 +1,7 @@
 import io
 import zipfile
 from collections.abc import Iterator
+from xml.etree.ElementTree import fromstring
 
 import httpx
 import pytest
@@ -99,3 +100,39 @@ def test_methods_are_told(client: httpx.Client) -> None:
 def test_the_sample_is_readable(client: httpx.Client) -> None:
     content = sample("CT_small.dcm")
     assert read(client.get(f"/image/{read(content).SOPInstanceUID}").content) == read(content)
+
+
+def test_a_header_is_xml_of_the_native_dicom_model(client: httpx.Client) -> None:
+    uid = str(read(sample("CT_small.dcm")).SOPInstanceUID)
+    response = client.get(f"/image/{uid}/header")
+    assert response.headers["content-type"] == "application/xml; charset=utf-8"
+    found = {one.get("keyword"): one for one in fromstring(response.content)}
+    assert found["PatientID"][0].text == "1CT1"
+    assert [one.text for one in found["PatientName"].iter() if (one.text or "").strip()] == [
+        "CompressedSamples",
+        "CT1",
+    ]
+    pixels = found["PixelData"][0].get("uri")
+    assert pixels is not None
+    assert client.get(pixels).status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["text/xml", "application/dicom+xml"])
+def test_a_header_is_called_what_its_reader_accepts(client: httpx.Client, accept: str) -> None:
+    response = client.get("/image/1.1.0.0/header", headers={"Accept": accept})
+    assert response.headers["content-type"] == f"{accept}; charset=utf-8"
+    again = client.get("/image/1.1.0.0/header", headers={"Accept": accept, "If-None-Match": response.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status"),
+    [
+        ("/image/1.1.0.0/header", "application/json", 406),
+        ("/image/1.1.0.0/header?version=2", "*/*", 404),
+        ("/image/9.9/header", "*/*", 404),
+        ("/image/x/header", "*/*", 400),
+    ],
+)
+def test_a_header_that_cannot_be_had_is_refused(client: httpx.Client, path: str, accept: str, status: int) -> None:
+    assert client.get(path, headers={"Accept": accept}).status_code == status

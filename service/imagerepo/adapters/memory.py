@@ -3,50 +3,35 @@
 The conformance suite runs against it too, so it says what the others have to do. Every read looks at everything.
 """
 
-import fnmatch
 import mmap
-import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from threading import RLock
 
-from imagerepo.adapters.index_sql.rows import fold_name, patient_of
-from imagerepo.adapters.segments.decide import Decision, Known, decide
-from imagerepo.errors import DamagedError, NotFoundError
+from imagerepo.adapters.memory_search import StoredInstance, patient_differs, search
+from imagerepo.adapters.segments.decide import Decision, History, Known, decide
+from imagerepo.errors import DamagedError, HeldError, NotFoundError
 from imagerepo.model.arrival import Buffer, InMemory, Spooled
-from imagerepo.model.events import CommitKind, Committed, JournalRequest, Request, StoreRequest
-from imagerepo.model.instance import Attributes, Copy, Range, Version
-from imagerepo.model.query import (
-    Between,
-    Equals,
-    Found,
-    InstanceRow,
-    Key,
-    Level,
-    Match,
-    OneOf,
-    Query,
-    SeriesRow,
-    StudyRow,
-    Wildcard,
+from imagerepo.model.events import (
+    Action,
+    ChangeRequest,
+    CommitKind,
+    Committed,
+    JournalRequest,
+    Request,
+    StoreRequest,
 )
+from imagerepo.model.hold import Hold
+from imagerepo.model.instance import Copy, Range, Version
+from imagerepo.model.query import Found, Query
 from imagerepo.model.scope import Scope
 from imagerepo.model.tier import Tier
 from imagerepo.ports.index import Holdings
 
 STORE = "memory"
-
-
-@dataclass(slots=True)
-class _Instance:
-    position: int  # counts the first versions, from 1
-    versions: list[tuple[Version, Attributes]]
-
-    @property
-    def current(self) -> tuple[Version, Attributes]:
-        """The latest version."""
-        return self.versions[-1]
+_PAGE = 3  # entities: few, so that whoever pages is seen to
 
 
 @dataclass(slots=True)
@@ -54,11 +39,14 @@ class Memory:
     """What the adapters below share."""
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    instances: dict[tuple[str, str], _Instance] = field(default_factory=dict[tuple[str, str], _Instance])
+    instances: dict[tuple[str, str], StoredInstance] = field(default_factory=dict[tuple[str, str], StoredInstance])
     journal: list[Request] = field(default_factory=list[Request])
+    gone: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])  # last version numbers
+    holds: dict[tuple[str, str], Hold] = field(default_factory=dict[tuple[str, str], Hold])  # by study
+    positions: Iterator[int] = field(default_factory=lambda: count(1))
     lock: RLock = field(default_factory=RLock)
 
-    def of(self, institution: str) -> list[_Instance]:
+    def of(self, institution: str) -> list[StoredInstance]:
         """An institution's instances, in order of storing."""
         with self.lock:
             return [one for (owner, _), one in self.instances.items() if owner == institution]
@@ -117,21 +105,45 @@ class MemoryCommits:
         if isinstance(request, JournalRequest):
             self._memory.journal.append(request)
             return Committed(CommitKind.JOURNALED)
+        if isinstance(request, ChangeRequest):
+            return self._change(request)
         institution, attributes = request.caller.institution, request.attributes
         known = self._memory.instances.get((institution, attributes.instance_uid))
-        decided = decide(request, [_known(version) for version, _ in known.versions] if known else [])
+        last = self._memory.gone.get((institution, attributes.instance_uid), 0)
+        decided = decide(request, History([_known(version) for version, _ in known.versions] if known else [], last))
         if decided.decision is Decision.DUPLICATE:
             return Committed(CommitKind.DUPLICATE, decided.version)
         if decided.decision is Decision.REFUSE:
             self._memory.journal.append(request)
             return Committed(CommitKind.CONFLICT, error=decided.error)
         if known is None:
-            known = _Instance(len(self._memory.instances) + 1, [])
+            known = StoredInstance(next(self._memory.positions), [])
             self._memory.instances[institution, attributes.instance_uid] = known
-        known.versions.append((self._version(request, len(known.versions) + 1), attributes))
+        known.versions.append((self._version(request, decided.version), attributes))
         self._memory.journal.append(request)
         siblings = _in_study(self._memory.of(institution), attributes.study_uid)
-        return Committed(CommitKind.STORED, len(known.versions), patient_differs=_patient_differs(siblings))
+        return Committed(CommitKind.STORED, decided.version, patient_differs=patient_differs(siblings))
+
+    def _change(self, request: ChangeRequest) -> Committed:
+        institution, memory = request.caller.institution, self._memory
+        names = (institution, request.study_uid)
+        scope = Scope(institution, request.study_uid, request.series_uid, request.instance_uid)
+        doomed = [one.current[0] for one in memory.of(institution) if _within(one.current[0], scope)]
+        found = memory.holds if request.action is Action.RELEASE else doomed
+        if names not in found if isinstance(found, dict) else not found:
+            return Committed(CommitKind.FAILED, error=NotFoundError(f"no {request.name} here, or no hold"))
+        if request.action is Action.RELEASE:
+            del memory.holds[names]
+        elif request.action is Action.HOLD:
+            memory.holds[names] = Hold(request.study_uid, request.at, request.caller.name, request.reason)
+        elif names in memory.holds:
+            return Committed(CommitKind.FAILED, error=HeldError(f"study {request.study_uid} is held"))
+        else:
+            for one in doomed:
+                memory.gone[institution, one.instance_uid] = one.number
+                del memory.instances[institution, one.instance_uid]
+        memory.journal.append(request)
+        return Committed(CommitKind.CHANGED, instances=len(doomed))
 
     def _version(self, request: StoreRequest, number: int) -> Version:
         key = str(len(self._memory.objects))
@@ -162,12 +174,8 @@ def _known(one: Version) -> Known:
     return Known(one.number, one.digest, one.transfer_syntax, one.study_uid, one.series_uid)
 
 
-def _in_study(instances: Iterable[_Instance], study_uid: str) -> list[_Instance]:
+def _in_study(instances: Iterable[StoredInstance], study_uid: str) -> list[StoredInstance]:
     return [one for one in instances if one.current[1].study_uid == study_uid]
-
-
-def _patient_differs(instances: Iterable[_Instance]) -> bool:
-    return len({patient_of(instance.current[1]) for instance in instances}) > 1
 
 
 class MemoryObjects:
@@ -192,8 +200,29 @@ class MemoryObjects:
         self.read_into(where, room)
         return True
 
+    def generation(self) -> int:
+        """Bytes of what is deleted stay."""
+        return 0
+
     def expect(self, ranges: Iterable[Range]) -> None:
         """Nothing can be nearer."""
+
+
+class MemoryHolds:
+    """ports.holds.Holds."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def of(self, institution: str, study_uid: str) -> Hold | None:
+        """A study's hold, if there is one."""
+        return self._memory.holds.get((institution, study_uid))
+
+    def page(self, institution: str, after: str, limit: int) -> Sequence[Hold]:
+        """An institution's holds in order of Study Instance UID."""
+        with self._memory.lock:
+            found = sorted(study for owner, study in self._memory.holds if owner == institution and study > after)
+            return [self._memory.holds[institution, study] for study in found[:limit]]
 
 
 class MemoryMetadataCache:
@@ -271,8 +300,14 @@ class MemoryIndex:
     def search(self, query: Query) -> Sequence[Found]:
         """Entities that match, the latest stored first."""
         with self._memory.lock:
-            found = _search(self._memory.of(query.institution), query)
+            found = search(self._memory.of(query.institution), query)
         return found[query.offset : query.offset + query.limit]
+
+    def pages(self, query: Query) -> Iterator[Sequence[Found]]:
+        """Likewise, a few at a time."""
+        found = self.search(query)
+        for begin in range(0, len(found), _PAGE):
+            yield found[begin : begin + _PAGE]
 
 
 def _within(version: Version, scope: Scope) -> bool:
@@ -280,138 +315,4 @@ def _within(version: Version, scope: Scope) -> bool:
         scope.study_uid in {None, version.study_uid}
         and scope.series_uid in {None, version.series_uid}
         and scope.instance_uid in {None, version.instance_uid}
-    )
-
-
-# Where a key's value stands in Attributes, if not under its own name in lower case.
-_FIELD = {
-    Key.STUDY_INSTANCE_UID: "study_uid",
-    Key.SERIES_INSTANCE_UID: "series_uid",
-    Key.SOP_INSTANCE_UID: "instance_uid",
-    Key.BODY_PART_EXAMINED: "body_part",
-    Key.PERFORMED_STEP_START_DATE: "performed_step_date",
-    Key.PERFORMED_STEP_START_TIME: "performed_step_time",
-    Key.MODALITIES_IN_STUDY: "modality",
-}
-_NAMES = frozenset({Key.PATIENT_NAME, Key.REFERRING_PHYSICIAN_NAME})
-_FOLDED = _NAMES | {Key.STUDY_DESCRIPTION, Key.SERIES_DESCRIPTION}
-_OF_SERIES_IN_STUDY = frozenset({Key.MODALITIES_IN_STUDY, Key.MODALITY})
-
-
-def _search(instances: Sequence[_Instance], query: Query) -> list[Found]:
-    """One row for each entity of the query's level, the latest first; a study or series is described by its first."""
-    studies: dict[str, list[_Instance]] = {}
-    for one in instances:
-        studies.setdefault(one.current[1].study_uid, []).append(one)
-    entities: list[tuple[int, Found]] = []
-    for members in studies.values():
-        if not _all_match(query, Level.STUDY, members):
-            continue
-        study = _study_row(members)
-        if query.level is Level.STUDY:
-            entities.append((members[0].position, Found(study)))
-            continue
-        series: dict[str, list[_Instance]] = {}
-        for one in members:
-            series.setdefault(one.current[1].series_uid, []).append(one)
-        for inner in series.values():
-            if not _all_match(query, Level.SERIES, inner):
-                continue
-            row = _series_row(inner)
-            if query.level is Level.SERIES:
-                entities.append((inner[0].position, Found(study, row)))
-                continue
-            entities += (
-                (one.position, Found(study, row, _instance_row(one)))
-                for one in inner
-                if _all_match(query, Level.INSTANCE, [one])
-            )
-    entities.sort(key=lambda entity: entity[0], reverse=True)
-    return [found for _, found in entities]
-
-
-def _all_match(query: Query, level: Level, members: Sequence[_Instance]) -> bool:
-    for key, match in query.matches:
-        in_study = key is Key.MODALITIES_IN_STUDY or (key is Key.MODALITY and query.level is Level.STUDY)
-        if (Level.STUDY if in_study else key.level) is not level:
-            continue
-        values = [_value(one.current[1], key) for one in (members if in_study else members[:1])]
-        if not any(_matches(key, match, value) for value in values):
-            return False
-    return True
-
-
-def _value(attributes: Attributes, key: Key) -> str:
-    return str(getattr(attributes, _FIELD.get(key, key.name.lower())))
-
-
-def _matches(key: Key, match: Match, value: str) -> bool:
-    folded = _fold(key, value)
-    match match:
-        case Equals(wanted):
-            return folded == _fold(key, wanted)
-        case OneOf(wanted):
-            return value in wanted
-        case Between(low, high):
-            # An absent value is in no range; a time with more digits is within its shorter end.
-            return bool(value) and value >= low and (not high or value[: len(high)] <= high)
-        case Wildcard(pattern):
-            escaped = (pattern.casefold() if key in _FOLDED else pattern).replace("[", "[[]")
-            return re.match(fnmatch.translate(escaped), folded) is not None
-
-
-def _fold(key: Key, text: str) -> str:
-    if key in _NAMES:
-        return fold_name(text)
-    return text.casefold() if key in _FOLDED else text
-
-
-def _study_row(members: Sequence[_Instance]) -> StudyRow:
-    one = members[0].current[1]
-    return StudyRow(
-        uid=one.study_uid,
-        patient_id=one.patient_id,
-        issuer_of_patient_id=one.issuer_of_patient_id,
-        patient_name=one.patient_name,
-        patient_birth_date=one.patient_birth_date,
-        patient_sex=one.patient_sex,
-        date=one.study_date,
-        time=one.study_time,
-        study_id=one.study_id,
-        description=one.study_description,
-        accession_number=one.accession_number,
-        referring_physician_name=one.referring_physician_name,
-        timezone_offset=one.timezone_offset,
-        modalities=tuple(sorted({one.modality for member in members for _, one in member.versions} - {""})),
-        series_count=len({member.current[1].series_uid for member in members}),
-        instance_count=len(members),
-        patient_differs=_patient_differs(members),
-    )
-
-
-def _series_row(members: Sequence[_Instance]) -> SeriesRow:
-    one = members[0].current[1]
-    return SeriesRow(
-        uid=one.series_uid,
-        modality=one.modality,
-        number=one.series_number,
-        description=one.series_description,
-        body_part=one.body_part,
-        performed_step_date=one.performed_step_date,
-        performed_step_time=one.performed_step_time,
-        instance_count=len(members),
-    )
-
-
-def _instance_row(instance: _Instance) -> InstanceRow:
-    version, one = instance.current
-    return InstanceRow(
-        uid=one.instance_uid,
-        sop_class_uid=one.sop_class_uid,
-        number=one.instance_number,
-        rows=one.rows,
-        columns=one.columns,
-        bits_allocated=one.bits_allocated,
-        number_of_frames=one.number_of_frames,
-        transfer_syntax=version.transfer_syntax,
     )

@@ -8,14 +8,43 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from imagerepo.cli import audit, index, serve, token
+from imagerepo.cli import (
+    audit,
+    conformance,
+    delete,
+    echo,
+    find,
+    get,
+    hold,
+    index,
+    move,
+    node,
+    passcode,
+    send,
+    serve,
+    tasks,
+    token,
+    worklist,
+)
 from imagerepo.errors import ImagerepoError
 
 app = typer.Typer(add_completion=False, help="A medical imaging repository.")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
+app.command("conformance")(conformance.conformance)
+app.command("passcode")(passcode.passcode)
+app.command("echo")(echo.echo)
+app.command("find")(find.find)
+app.command("send")(send.send)
+app.command("get")(get.get)
+app.command("move")(move.move)
+app.add_typer(node.app, name="node")
+app.add_typer(worklist.app, name="worklist")
+app.command("delete")(delete.delete)
+app.add_typer(hold.app, name="hold")
 app.add_typer(audit.app, name="audit")
 app.add_typer(index.app, name="index")
+app.add_typer(tasks.app, name="tasks")
 
 
 def main() -> None:
@@ -43,7 +72,7 @@ def _mistake(error: TyperException) -> str:
     context: object = getattr(error, "ctx", None)
     path: str = getattr(context, "command_path", "imagerepo")
     text = " ".join(error.format_message().split()).removesuffix(".")
-    return f"{text}; `{path} --help` tells what there is"
+    return f"{text}{'' if text.endswith('?') else ';'} `{path} --help` tells what there is"
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -57,21 +57,30 @@ def _reached(host: str) -> str:
     return _LOOPBACK.get(host, host)
 
 
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _at(address: tuple[str, int]) -> str:
+    host, port = _reached(address[0]), address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def greeting(where: Addresses, ae_title: str, data: Path) -> str:
     """What is printed once everything answers."""
-    url = f"http://{_in_url(_reached(where.http[0]))}:{where.http[1]}"
+    url = f"http://{_at(where.http)}"
     host, port = _reached(where.dimse[0]), where.dimse[1]
+    over_tls = [
+        f"  {what}{_at(address)}{after}\n"
+        for what, address, after in (
+            ("HTTPS      https://", where.https, "/"),
+            (f"DICOM TLS  {ae_title} at ", where.dimse_tls, ""),
+        )
+        if address is not None
+    ]
     return f"""
 imagerepo is ready; data in {data.absolute()}
 
   pages      {url}/
   DICOMweb   {url}/dicom-web
-  DIMSE      {ae_title} at {_in_url(host)}:{port}
-  metrics    {url}/metrics
+  DIMSE      {ae_title} at {_at(where.dimse)}
+{"".join(over_tls)}  metrics    {url}/metrics
 
 Try next, in another terminal:
   storescu -v -aec {ae_title} {host} {port} FILE.dcm           send a file (dcmtk)

@@ -132,3 +132,9 @@ def _decode_part(part: bytes, charset: Charset, resets: re.Pattern[bytes]) -> st
     if reset is None:
         return part.decode(codec, "replace")
     return part[: reset.start()].decode(codec, "replace") + part[reset.start() :].decode(first, "replace")
+
+
+def names() -> tuple[str, ...]:
+    """The defined terms that are read, without code extensions (PS3.3 Tables C.12-2 and C.12-5)."""
+    registered = sorted((f"ISO_IR {number}" for number in _REGISTERED), key=lambda name: int(name.split()[1]))
+    return (*registered, "GB18030", "GBK")

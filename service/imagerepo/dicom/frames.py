@@ -25,7 +25,7 @@ from typing import Final
 
 from imagerepo.dicom.sequences import Fragments
 from imagerepo.errors import BadRequestError, DamagedError, NotAcceptableError, NotFoundError
-from imagerepo.model.instance import Layout
+from imagerepo.model.instance import Layout, PixelLayout
 
 _FORMAT: Final = 1
 _HEAD: Final = struct.Struct("<BBI")
@@ -124,6 +124,14 @@ def _counts(starts: "array[int]", offsets: Sequence[int], first: int) -> "array[
         indices.append(index)
     indices.append(len(starts))
     return array("I", (after - index for index, after in pairwise(indices)))
+
+
+def count(pixel: PixelLayout) -> int:
+    """Frames that pixel data hold, as far as they can be told apart."""
+    if pixel.encapsulated:
+        return _head(pixel.frames)[1]
+    # A value of odd length has a byte more; frames of one byte would be counted one too many.
+    return max(1, pixel.length // pixel.frame_length) if pixel.frame_length else 1
 
 
 def frame_ranges(layout: Layout, number_of_frames: int, frame: int) -> list[tuple[int, int]]:

@@ -4,19 +4,21 @@ Source: PS3.18 sections 10.6 (Search Transaction), 8.3.4.4 (Response Pagination)
 """
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from imagerepo.dicomweb import results
 from imagerepo.dicomweb.negotiate import JSON, check_json
 from imagerepo.dicomweb.query import Search, Within, parse
 from imagerepo.dicomweb.warnings import warning
-from imagerepo.model.query import Between, Found, Key, Level, Query, Wildcard
-from imagerepo.web.coding import IDENTITY, WORTHWHILE, coding_for, compress
+from imagerepo.model.query import Between, BetweenMoments, Found, Fuzzy, Key, Level, Query, Wildcard
+from imagerepo.web.coding import IDENTITY, WORTHWHILE, Compressor, coding_for, compress, compressor
 from imagerepo.web.exchange import Exchange
 from imagerepo.web.faults import Headers
 
 _INLINE = 64 << 10  # bytes of an answer that are compressed without a thread
 _FEW = 100  # entities that are looked up without a thread
+_MANY = (Wildcard, Between, BetweenMoments, Fuzzy)
 _NAMES = frozenset({Key.STUDY_INSTANCE_UID, Key.SERIES_INSTANCE_UID, Key.SOP_INSTANCE_UID})
 
 
@@ -57,13 +59,16 @@ async def series_instances(exchange: Exchange) -> None:
 async def _search(exchange: Exchange, within: Within) -> None:
     check_json(exchange.accept)
     repository = exchange.repository
-    search = parse(exchange.query, within, repository.settings.http.max_search_results)
+    search = parse(exchange.query, within, repository.settings.http.max_search_results, repository.search.optional)
     await repository.audit.query(exchange.caller, _text(exchange))
-    found, more = await _find(exchange, search.query)
+    found, more = await _find(exchange, replace(search.query, with_header=False))
     # An ancestor that the path names is known to the caller; the others are told (Table 10.6.1-5).
-    with_ancestors = within.study_uid is None
-    body = results.encode(found, within.level, exchange.base, with_ancestors=with_ancestors)
+    answer = results.Answer(within.level, exchange.base, within.study_uid is None, search.fields)
     headers = [*_warnings(exchange, search, more=more), (b"vary", b"Accept, Accept-Encoding, Authorization")]
+    if search.query.with_header and found:
+        await _pages(exchange, found, answer, headers)
+        return
+    body = results.encode(found, answer)
     coding = coding_for(exchange) if len(body) >= WORTHWHILE else IDENTITY
     if coding != IDENTITY:
         headers.append((b"content-encoding", coding.encode()))
@@ -72,6 +77,34 @@ async def _search(exchange: Exchange, within: Within) -> None:
         else:
             body = compress(body, coding)
     await exchange.answer(200, JSON.encode(), body, headers)
+
+
+async def _pages(exchange: Exchange, found: Sequence[Found], answer: results.Answer, headers: Headers) -> None:
+    """An answer with what stored headers say, which are read while it leaves."""
+    coding = coding_for(exchange)
+    coded: Headers = [] if coding == IDENTITY else [(b"content-encoding", coding.encode())]
+    await exchange.start(200, [(b"content-type", JSON.encode()), *headers, *coded])
+    if exchange.head:
+        await exchange.end()
+        return
+    one = compressor(coding)
+    pages = exchange.repository.search.headers(exchange.caller.institution, found)
+    opening = b"["
+    while True:
+        await exchange.drained()
+        body = await asyncio.to_thread(_page, pages, answer, one, opening)
+        if body is None:
+            break
+        opening = b",\n"
+        if body:
+            await exchange.piece(body)
+    await exchange.end(one.compress(b"]" if opening != b"[" else b"[]") + one.flush())
+
+
+def _page(pages: Iterator[Sequence[Found]], answer: results.Answer, one: Compressor, opening: bytes) -> bytes | None:
+    """A page's bytes, as far as they are ready; None after the last."""
+    page = next(pages, None)
+    return None if page is None else one.compress(opening + results.entries(page, answer))
 
 
 async def _find(exchange: Exchange, query: Query) -> tuple[list[Found], bool]:
@@ -91,10 +124,11 @@ def is_brief(query: Query) -> bool:
     of this process is answered.
     """
     return (
-        query.limit <= _FEW
+        not query.optional
+        and query.limit <= _FEW
         and query.offset <= _FEW
         and any(key in _NAMES for key, _ in query.matches)
-        and not any(isinstance(match, Wildcard | Between) for _, match in query.matches)
+        and not any(isinstance(match, _MANY) for _, match in query.matches)
     )
 
 

@@ -4,33 +4,68 @@ Source: PS3.18 sections 8.3.4 (Search Query Parameters), 10.6.1.2 (Query Paramet
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from imagerepo.dicom import attributes
+from imagerepo.dicom.names import words
+from imagerepo.dicomweb.matches import checked, match_by, match_of
 from imagerepo.errors import BadRequestError
-from imagerepo.model.query import MOST_VALUES, Between, Equals, Key, Level, Match, OneOf, Query, Wildcard
-from imagerepo.model.uids import Uid, is_uid
+from imagerepo.model.query import (
+    TIME_OF,
+    Between,
+    Equals,
+    Fuzzy,
+    Key,
+    Level,
+    Match,
+    Path,
+    Query,
+    Wildcard,
+    together,
+)
+from imagerepo.model.uids import Uid
 
 _LARGEST_OFFSET: Final = 100_000_000
-_LONGEST: Final = 1024  # characters of a value; the standard's longest have 64
 _UINT: Final = re.compile(r"[0-9]{1,9}\Z")
-_DATE: Final = re.compile(r"[0-9]{8}\Z")
-_TIME: Final = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?\Z")
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}\Z")
-_LIST: Final = re.compile(r"[,\\]")
-_MODALITIES: Final = 100
-"""Modalities in one list: there are not so many."""
 _KEYS: Final = {key.tag: key for key in Key}
-_DEPTH: Final = {Level.STUDY: 0, Level.SERIES: 1, Level.INSTANCE: 2}
 # Of a study one may ask for the modality of any of its series.
 _OF_ANY_SERIES: Final = frozenset({Key.MODALITY, Key.MODALITIES_IN_STUDY})
+# What stands in every answer of a level beside what can be matched; of lower levels too, there it is an ancestor's.
+_ALWAYS: Final = {
+    Level.STUDY: frozenset({"00080056", "00080201", "00081190", "00201206", "00201208"}),
+    Level.SERIES: frozenset({"00080201", "00081190", "0020000D", "00201209"}),
+    Level.INSTANCE: frozenset(
+        {"00080056", "00080201", "00081190", "0020000D", "0020000E", "00083002", "00280008", "00280010"}
+        | {"00280011", "00280100"}
+    ),
+}
+_PLURALS: Final = {
+    Level.PATIENT: "patients",
+    Level.STUDY: "studies",
+    Level.SERIES: "series",
+    Level.INSTANCE: "instances",
+}
 _IGNORED: Final = frozenset({"accept", "charset"})  # PS3.18 8.3.3.1: of any request
 # Ways of matching that an origin server may leave out, but has to know (PS3.18 Table 8.3.4-1).
-_OPTIONAL: Final = frozenset({"fuzzymatching", "emptyvaluematching", "multiplevaluematching"})
+_UNSUPPORTED: Final = frozenset({"emptyvaluematching", "multiplevaluematching"})
 _SWITCH: Final = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What of stored headers an answer has, besides what is always there."""
+
+    all: bool = False  # of the level that is searched
+    tags: frozenset[str] = frozenset()  # asked for by name
+    matched: frozenset[str] = frozenset()  # which the answer shows, since what was found was found by them
+
+    def __bool__(self) -> bool:
+        return self.all or bool(self.tags) or bool(self.matched)
+
+
+NO_FIELDS: Final = Fields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +73,7 @@ class Search:
     """What a request asks for."""
 
     query: Query  # its limit is what is answered at the most
+    fields: Fields
     unsupported: tuple[str, ...]  # ways of matching that were asked for and are not done
 
 
@@ -51,42 +87,116 @@ class Within:
     series_uid: Uid | None = None
 
 
-def parse(parameters: Iterable[tuple[str, str]], within: Within, most: int) -> Search:
+@dataclass(slots=True)
+class _Asked:
+    """A request's parameters, as far as they are read."""
+
+    limit: int
+    offset: int = 0
+    fuzzy: bool = False
+    all_fields: bool = False
+    fields: set[str] = field(default_factory=set[str])
+    matches: dict[Key, list[str]] = field(default_factory=dict[Key, list[str]])
+    optional: dict[Path, tuple[str, str, list[str]]] = field(default_factory=dict[Path, tuple[str, str, list[str]]])
+    unsupported: list[str] = field(default_factory=list[str])
+
+
+def parse(parameters: Iterable[tuple[str, str]], within: Within, most: int, optional: Container[Path] = ()) -> Search:
     """Check a request's parameters.
 
     Args:
         parameters: decoded, in order.
         within: what the path names.
         most: entities answered at the most, asked or not.
+        optional: what is matched in stored headers.
 
     Raises:
         BadRequestError: names the parameter.
     """
-    matches: dict[Key, list[str]] = {}
-    limit, offset = most, 0
-    unsupported: list[str] = []
+    asked = _Asked(most)
     for name, value in parameters:
         match name.lower():
             case "limit":
-                limit = min(_uint(name, value), most)
+                asked.limit = min(_uint(name, value), most)
             case "offset":
-                offset = _uint(name, value)
-                if offset > _LARGEST_OFFSET:
-                    raise BadRequestError(f"offset {offset} exceeds {_LARGEST_OFFSET}; narrow the search instead")
-            case optional if optional in _OPTIONAL:
-                unsupported += [optional] * _switch(name, value)
+                asked.offset = _uint(name, value)
+                if asked.offset > _LARGEST_OFFSET:
+                    raise BadRequestError(
+                        f"offset {asked.offset} exceeds {_LARGEST_OFFSET}; narrow the search instead"
+                    )
+            case "fuzzymatching":
+                asked.fuzzy = _switch(name, value)
+            case way if way in _UNSUPPORTED:
+                asked.unsupported += [way] * _switch(name, value)
             case "includefield":
-                _check_fields(value)
+                _add_fields(asked, value)
             case ignored if ignored in _IGNORED:
                 pass
             case _:
-                matches.setdefault(_key(name, within.level), []).append(_checked(name, value))
-    found = [(key, match) for key, values in matches.items() if (match := _match(key, values, within.level))]
+                _add_match(asked, name, value, within.level, optional)
+    return _search(asked, within)
+
+
+def _search(asked: _Asked, within: Within) -> Search:
+    found = {key: match for key, values in asked.matches.items() if (match := match_of(key, values, within.level))}
+    if asked.fuzzy:
+        found = {key: _fuzzy(match) if key.vr == "PN" else match for key, match in found.items()}
+    optional = [
+        (path, match)
+        for path, (name, vr, values) in asked.optional.items()
+        if (match := match_by(name, vr, values)) is not None
+    ]
+    matches = _joined(found)
     if within.study_uid is not None:
-        found.append((Key.STUDY_INSTANCE_UID, Equals(within.study_uid)))
+        matches.append((Key.STUDY_INSTANCE_UID, Equals(within.study_uid)))
     if within.series_uid is not None:
-        found.append((Key.SERIES_INSTANCE_UID, Equals(within.series_uid)))
-    return Search(Query(within.institution, within.level, tuple(found), limit, offset), tuple(unsupported))
+        matches.append((Key.SERIES_INSTANCE_UID, Equals(within.series_uid)))
+    further = frozenset(tag for tag in asked.fields if not _stands(tag, within))
+    fields = Fields(asked.all_fields, further, frozenset(path[0] for path in asked.optional))
+    query = Query(
+        within.institution,
+        within.level,
+        tuple(matches),
+        asked.limit,
+        asked.offset,
+        tuple(optional),
+        with_header=bool(fields),
+    )
+    return Search(query, fields, tuple(asked.unsupported))
+
+
+def _stands(tag: str, within: Within) -> bool:
+    """Whether an answer has an attribute anyway, from the index."""
+    key = _KEYS.get(tag)
+    if tag in _ALWAYS[within.level] or (key is not None and max(key.level, Level.STUDY, key=_depth) is within.level):
+        return True
+    # An ancestor's, where the path does not name it.
+    return key is not None and key.level.depth < within.level.depth and within.study_uid is None
+
+
+def _depth(level: Level) -> int:
+    return level.depth
+
+
+def _fuzzy(match: Match) -> Match:
+    """Words instead of the whole name; what is within a word is still looked for there, as viewers ask (`*mit*`)."""
+    text = match.value if isinstance(match, Equals) else match.pattern if isinstance(match, Wildcard) else ""
+    bare = text.strip("*")
+    if "*" in bare or "?" in bare or (text.startswith("*") and len(words(bare)) == 1):
+        return match
+    return Fuzzy(bare)
+
+
+def _joined(found: dict[Key, Match]) -> list[tuple[Key, Match]]:
+    """Ranges of a date and of its time are one range (combined date and time matching, PS3.4 C.2.2.2.5)."""
+    joined = dict(found)
+    for date, time in TIME_OF.items():
+        days, hours = found.get(date), found.get(time)
+        # Of a time that is no range its minute is asked for, whatever the day.
+        if isinstance(days, Between) and isinstance(hours, Between) and hours.low != hours.high:
+            joined[date] = together(days, hours)
+            del joined[time]
+    return list(joined.items())
 
 
 def _uint(name: str, value: str) -> int:
@@ -101,123 +211,36 @@ def _switch(name: str, value: str) -> bool:
     return _SWITCH[value]
 
 
-def _check_fields(value: str) -> None:
-    for field in value.split(","):
+def _add_fields(asked: _Asked, value: str) -> None:
+    for one in value.split(","):
+        if one.strip().lower() == "all":
+            asked.all_fields = True
+            continue
         # Of a field in a sequence, the sequence decides.
-        if field.strip().lower() != "all" and attributes.lookup(field.strip().split(".")[0]) is None:
-            raise BadRequestError(f"includefield {field[:60]!r} is not the keyword or tag of an attribute")
+        known = attributes.lookup(one.strip().split(".")[0])
+        if known is None:
+            raise BadRequestError(f"includefield {one[:60]!r} is not the keyword or tag of an attribute")
+        asked.fields.add(known[0])
 
 
-def _key(name: str, level: Level) -> Key:
-    known = attributes.lookup(name)
-    key = _KEYS.get(known[0]) if known else None
+def _add_match(asked: _Asked, name: str, value: str, level: Level, optional: Container[Path]) -> None:
+    known = [attributes.lookup(part) for part in name.split(".")]
+    path = tuple(one[0] for one in known if one is not None)
+    if len(path) < len(known):
+        raise BadRequestError(f"{name[:80]!r} is no attribute of the data dictionary; these are: {_searched()}")
+    key = _KEYS.get(path[0]) if len(path) == 1 else None
     if key is None:
-        reason = "no attribute of the data dictionary" if known is None else "not an attribute that is searched"
-        raise BadRequestError(f"{name[:80]!r} is {reason}; these are: {_searched()}")
-    if _DEPTH[key.level] > _DEPTH[level] and key not in _OF_ANY_SERIES:
-        raise BadRequestError(f"{name} is an attribute of each {key.level.value}; search for {key.level.value}s by it")
-    return key
+        vr = known[-1][1] if known[-1] is not None else ""
+        if vr == "SQ" or path not in optional:
+            raise BadRequestError(f"{name[:80]!r} is not an attribute that is searched; these are: {_searched()}")
+        asked.optional.setdefault(path, (name, vr, []))[2].append(checked(name, value))
+        return
+    if key.level.depth > level.depth and key not in _OF_ANY_SERIES:
+        raise BadRequestError(
+            f"{name} is an attribute of each {key.level.value}; search for {_PLURALS[key.level]} by it"
+        )
+    asked.matches.setdefault(key, []).append(checked(name, value))
 
 
 def _searched() -> str:
     return ", ".join(attributes.keyword(key.tag) or key.tag for key in Key)
-
-
-def _checked(name: str, value: str) -> str:
-    if len(value) > _LONGEST and "," not in value and "\\" not in value:
-        raise BadRequestError(f"{name}: its value has more than {_LONGEST} characters")
-    if not value.isprintable():
-        raise BadRequestError(f"{name}: its value {value[:40]!r} has characters that are not printable")
-    return value.strip(" ")
-
-
-def _match(key: Key, values: list[str], level: Level) -> Match | None:
-    """The match that values ask for; None: any (PS3.4 C.2.2.2.3)."""
-    name = attributes.keyword(key.tag) or key.tag
-    if key.vr == "UI":
-        return _uids(name, [uid for value in values for uid in _LIST.split(value)])
-    if key is Key.MODALITIES_IN_STUDY or (key is Key.MODALITY and level is Level.STUDY):
-        several = _list(name, (code for value in values for code in _LIST.split(value) if code), _MODALITIES)
-        if len(several) > 1:
-            return OneOf(several)
-        values = list(several) or [""]
-    if len(values) > 1:
-        raise BadRequestError(f"{name} is given {len(values)} times; only UIDs may be lists")
-    value = values[0]
-    if not value.strip("*"):
-        return None
-    return _SINGLE.get(key.vr, _text)(name, value)
-
-
-def _text(name: str, value: str) -> Match:
-    del name
-    return Wildcard(value) if "*" in value or "?" in value else Equals(value)
-
-
-def _whole(name: str, value: str) -> Match:
-    if _INTEGER.match(value) is None:
-        raise BadRequestError(f"{name} {value[:40]!r} is not a whole number")
-    return Equals(value)
-
-
-def _dates(name: str, value: str) -> Match:
-    return _range(name, value, _check_date)
-
-
-def _times(name: str, value: str) -> Match:
-    return _range(name, value, _check_time)
-
-
-_SINGLE: Final = {"DA": _dates, "TM": _times, "IS": _whole}
-
-
-def _uids(name: str, values: list[str]) -> Match | None:
-    wanted = [value.strip(" ") for value in values]
-    if not any(value.strip("*") for value in wanted):
-        return None
-    for value in wanted:
-        if not is_uid(value):
-            raise BadRequestError(
-                f"{name} {value[:70]!r} is not a UID: digits and dots, 1 to 64 characters (PS3.5 9.1)"
-            )
-    several = _list(name, wanted, MOST_VALUES)
-    return Equals(several[0]) if len(several) == 1 else OneOf(several)
-
-
-def _list(name: str, values: Iterable[str], most: int) -> tuple[str, ...]:
-    """Each value once."""
-    several = tuple(dict.fromkeys(values))
-    if len(several) > most:
-        raise BadRequestError(f"{name} lists {len(several)} values; {most} at the most are searched at once")
-    return several
-
-
-def _range(name: str, value: str, check: Callable[[str, str], None]) -> Match:
-    low, hyphen, high = value.partition("-")
-    for end in (low, high):
-        if end:
-            check(name, end)
-    if not low and not high:
-        raise BadRequestError(f"{name} {value[:40]!r} is a range without ends")
-    if not hyphen:
-        # A time without seconds takes in all of its minute.
-        return Equals(value) if check is _check_date else Between(value, value)
-    if low and high and low > high:
-        raise BadRequestError(f"{name} {value[:40]!r} is a range that ends before it begins")
-    return Between(low, high)
-
-
-def _check_date(name: str, value: str) -> None:
-    try:
-        if _DATE.match(value) is None:
-            raise ValueError  # noqa: TRY301 - said in one place
-        date(int(value[:4]), int(value[4:6]), int(value[6:]))
-    except ValueError:
-        raise BadRequestError(f"{name} {value[:40]!r} is not a date, YYYYMMDD, or a range of them") from None
-
-
-def _check_time(name: str, value: str) -> None:
-    if _TIME.match(value) is None:
-        raise BadRequestError(
-            f"{name} {value[:40]!r} is not a time, HHMMSS.FFFFFF or its beginning, or a range of them"
-        )

@@ -3,50 +3,71 @@
 Source: PS3.18 section 10.6.3.3 (Response Payload), Tables 10.6.3-3 to 10.6.3-5; F.2 (DICOM JSON Model).
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from imagerepo.dicom.attributes import PIXEL_TAGS
+from imagerepo.dicom.header import write
 from imagerepo.dicom.values import quote
+from imagerepo.dicomweb.levels import level_of
+from imagerepo.dicomweb.query import NO_FIELDS, Fields
+from imagerepo.model.header import Header
 from imagerepo.model.query import Found, InstanceRow, Level, SeriesRow, StudyRow
 
 _COMPONENT_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+_NAMES: Final = ("0020000D", "0020000E", "00080018")
+_PIXELS: Final = frozenset(f"{tag:08X}" for tag in PIXEL_TAGS)
 _ONLINE: Final = '"00080056":{"vr":"CS","Value":["ONLINE"]}'
 
 
-def encode(found: Sequence[Found], level: Level, base: str, *, with_ancestors: bool) -> bytes:
-    """A JSON array of what was found.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What entries have in common."""
 
-    Args:
-        found: entities of `level`.
-        level: of the search.
-        base: the URL below which the caller sees its institution.
-        with_ancestors: whether the attributes of an entity's study and series stand beside its own, which
-            they do where the path did not name them.
-    """
-    entry = {Level.STUDY: _study_entry, Level.SERIES: _series_entry, Level.INSTANCE: _instance_entry}[level]
-    text = ",\n".join([entry(one, base, with_ancestors) for one in found])
-    return f"[{text}]".encode("utf-8", "replace")
+    level: Level
+    base: str  # the URL below which the caller sees its institution
+    with_ancestors: bool
+    """Whether the attributes of an entity's study and series stand beside its own, which they do where the path did
+    not name them."""
+    fields: Fields = NO_FIELDS  # taken from headers
 
 
-def _study_entry(found: Found, base: str, with_ancestors: bool) -> str:  # noqa: FBT001 - the entries' one signature
-    del with_ancestors
+def encode(found: Sequence[Found], answer: Answer) -> bytes:
+    """A JSON array of what was found at the answer's level."""
+    return b"[" + entries(found, answer) + b"]"
+
+
+def entries(found: Sequence[Found], answer: Answer) -> bytes:
+    """What stands between an array's brackets."""
+    return ",\n".join([_entry(one, answer) for one in found]).encode("utf-8", "replace")
+
+
+def _entry(found: Found, answer: Answer) -> str:
+    members = [*_ENTRIES[answer.level](found, answer)]
+    if found.header is not None and answer.fields:
+        members += _further(found.header, answer, {member[1:9] for member in members})
+    return _object(members)
+
+
+def _study_entry(found: Found, answer: Answer) -> list[str]:
     study = found.study
-    return _object([*_study(study), _ONLINE, _url(f"{base}/dicom-web/studies/{study.uid}")])
+    return [*_study(study), _ONLINE, _url(f"{answer.base}/dicom-web/studies/{study.uid}")]
 
 
-def _series_entry(found: Found, base: str, with_ancestors: bool) -> str:  # noqa: FBT001 - likewise
+def _series_entry(found: Found, answer: Answer) -> list[str]:
     study, series = found.study, found.series
     assert series is not None
     members = [
         *_series(series),
         _timezone(study),
         _uid("0020000D", study.uid),
-        _url(f"{base}/dicom-web/studies/{study.uid}/series/{series.uid}"),
+        _url(f"{answer.base}/dicom-web/studies/{study.uid}/series/{series.uid}"),
     ]
-    return _object([*_study(study), *members] if with_ancestors else members)
+    return [*_study(study), *members] if answer.with_ancestors else members
 
 
-def _instance_entry(found: Found, base: str, with_ancestors: bool) -> str:  # noqa: FBT001 - likewise
+def _instance_entry(found: Found, answer: Answer) -> list[str]:
     study, series, instance = found.study, found.series, found.instance
     assert series is not None
     assert instance is not None
@@ -56,9 +77,38 @@ def _instance_entry(found: Found, base: str, with_ancestors: bool) -> str:  # no
         _timezone(study),
         _uid("0020000D", study.uid),
         _uid("0020000E", series.uid),
-        _url(f"{base}/dicom-web/studies/{study.uid}/series/{series.uid}/instances/{instance.uid}"),
+        _url(_instance_url(answer.base, study.uid, series.uid, instance.uid)),
     ]
-    return _object([*_study(study), *_series(series), *members] if with_ancestors else members)
+    return [*_study(study), *_series(series), *members] if answer.with_ancestors else members
+
+
+_ENTRIES: Final = {Level.STUDY: _study_entry, Level.SERIES: _series_entry, Level.INSTANCE: _instance_entry}
+
+
+def _further(header: Header, answer: Answer, known: Container[str]) -> Iterator[str]:
+    """What else the stored header of an entity's first instance says of it."""
+    url = _instance_url(answer.base, *(_text_of(header, tag) for tag in _NAMES))
+    for tag, attribute in header.items():
+        if tag not in known and tag not in _PIXELS and _is_wanted(tag, answer):
+            yield write(tag, attribute, url)
+
+
+def _is_wanted(tag: str, answer: Answer) -> bool:
+    fields, level = answer.fields, level_of(tag)
+    if tag in fields.matched:
+        return True
+    if tag in fields.tags:
+        return level.depth <= answer.level.depth
+    return fields.all and (level is answer.level or (answer.with_ancestors and level.depth < answer.level.depth))
+
+
+def _text_of(header: Header, tag: str) -> str:
+    attribute = header.get(tag)
+    return str(attribute.values[0]) if attribute is not None and attribute.values else ""
+
+
+def _instance_url(base: str, study: str, series: str, instance: str) -> str:
+    return f"{base}/dicom-web/studies/{study}/series/{series}/instances/{instance}"
 
 
 def _object(members: list[str]) -> str:

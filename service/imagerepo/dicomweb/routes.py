@@ -5,10 +5,11 @@ Source: PS3.18 sections 10.1 (Studies Service: Resources), Tables 10.4.1-1, 10.4
 
 from starlette.routing import BaseRoute
 
-from imagerepo.dicomweb import qido, stow
+from imagerepo.dicomweb import delete, qido, stow
 from imagerepo.dicomweb.bulkdata import Bulkdata
 from imagerepo.dicomweb.frames import Frames
 from imagerepo.dicomweb.metadata import MetadataHandlers
+from imagerepo.dicomweb.rendered import Rendered
 from imagerepo.dicomweb.wado import Wado
 from imagerepo.flows.repository import Repository
 from imagerepo.model.caller import Role
@@ -28,8 +29,13 @@ def routes(repository: Repository) -> list[BaseRoute]:
     frames = Frames(wado, first_image)
     metadata = MetadataHandlers(wado)
     bulkdata = Bulkdata(wado, frames)
+    rendered = Rendered(wado, first_image)
     return [
-        get(repository, _INSTANCE, wado.instance),
+        route(
+            repository,
+            _INSTANCE,
+            {"GET": Verb(Role.READ, wado.instance), "DELETE": Verb(Role.DELETE, delete.instance)},
+        ),
         get(repository, f"{_INSTANCE}/frames/{{frames}}", frames.frames),
         route(
             repository,
@@ -42,12 +48,28 @@ def routes(repository: Repository) -> list[BaseRoute]:
         get(repository, f"{_STUDY}/series", qido.study_series),
         get(repository, f"{_STUDY}/instances", qido.study_instances),
         get(repository, f"{_SERIES}/instances", qido.series_instances),
-        get(repository, _SERIES, wado.series),
+        route(
+            repository,
+            _SERIES,
+            {"GET": Verb(Role.READ, wado.series), "DELETE": Verb(Role.DELETE, delete.series)},
+        ),
         route(
             repository,
             _STUDY,
-            {"GET": Verb(Role.READ, wado.study), "POST": Verb(Role.WRITE, stow.store_to_study)},
+            {
+                "GET": Verb(Role.READ, wado.study),
+                "POST": Verb(Role.WRITE, stow.store_to_study),
+                "DELETE": Verb(Role.DELETE, delete.study),
+            },
         ),
+        get(repository, f"{_INSTANCE}/frames/{{frames}}/rendered", rendered.frames),
+        get(repository, f"{_INSTANCE}/rendered", rendered.instance),
+        get(repository, f"{_SERIES}/rendered", rendered.series),
+        get(repository, f"{_STUDY}/rendered", rendered.study),
+        get(repository, f"{_INSTANCE}/frames/{{frames}}/thumbnail", rendered.frame_thumbnail),
+        get(repository, f"{_INSTANCE}/thumbnail", rendered.instance_thumbnail),
+        get(repository, f"{_SERIES}/thumbnail", rendered.series_thumbnail),
+        get(repository, f"{_STUDY}/thumbnail", rendered.study_thumbnail),
         get(repository, f"{_INSTANCE}/bulkdata/{{tag:path}}", bulkdata.value),
         get(repository, "/dicom-web/series", qido.series),
         get(repository, "/dicom-web/instances", qido.instances),

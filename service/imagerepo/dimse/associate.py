@@ -8,7 +8,7 @@ Source: PS3.8 sections 9.3.2, 9.3.3 and Annex D; PS3.7 Annex D.3.3 (user informa
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -42,6 +42,8 @@ class Item(IntEnum):
     ROLE_SELECTION = 0x54
     IMPLEMENTATION_VERSION_NAME = 0x55
     EXTENDED_NEGOTIATION = 0x56
+    USER_IDENTITY_RQ = 0x58
+    USER_IDENTITY_AC = 0x59
 
 
 class ContextResult(IntEnum):
@@ -81,6 +83,26 @@ class Role:
     scp: bool
 
 
+class IdentityType(IntEnum):
+    """How a user tells who they are (PS3.7 Table D.3-14)."""
+
+    USERNAME = 1
+    USERNAME_AND_PASSCODE = 2
+    KERBEROS = 3
+    SAML = 4
+    JWT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user identity as sent (PS3.7 D.3.3.7.1). Nothing here is proved."""
+
+    type: int  # an IdentityType, or one of a later edition
+    response_requested: bool
+    primary: bytes  # the username, ticket, assertion or token
+    secondary: bytes = field(repr=False)  # the passcode
+
+
 @dataclass(frozen=True, slots=True)
 class UserInformation:
     """What the ends tell each other about themselves (PS3.7 D.3.3)."""
@@ -91,6 +113,8 @@ class UserInformation:
     asynchronous_window: tuple[int, int] | None  # operations invoked, performed; None: not negotiated
     roles: tuple[Role, ...]
     extended: tuple[tuple[str, bytes], ...]  # SOP class and its service-class-specific information
+    identity: Identity | None = None  # of a request
+    identity_response: bytes | None = None  # of an acceptance: whoever asked for one is told that they are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +142,16 @@ def parse_request(body: memoryview) -> AssociateRequest:
     application_context = ""
     contexts: dict[int, ProposedContext] = {}
     user: UserInformation | None = None
-    for kind, value in _items(body[_FIXED.size :]):
+    for kind, value in items(body[_FIXED.size :]):
         if kind == Item.APPLICATION_CONTEXT:
-            application_context = _uid(value)
+            application_context = read_uid(value)
         elif kind == Item.PRESENTATION_CONTEXT_RQ:
             context = _context(value)
             if context.id in contexts:
                 raise InvalidPduError(f"presentation context {context.id} is proposed twice")
             contexts[context.id] = context
         elif kind == Item.USER_INFORMATION:
-            user = _user(value)
+            user = parse_user(value)
     if not contexts or user is None:
         raise InvalidPduError("an A-ASSOCIATE-RQ without presentation contexts or user information")
     return AssociateRequest(
@@ -151,21 +175,23 @@ def encode_accept(request: AssociateRequest, contexts: Sequence[AnsweredContext]
     parts = [
         _UINT16.pack(PROTOCOL_VERSION),
         request.ae_fields,  # sent back as received
-        _item(Item.APPLICATION_CONTEXT, APPLICATION_CONTEXT.encode()),
+        encode_item(Item.APPLICATION_CONTEXT, APPLICATION_CONTEXT.encode()),
         *(
-            _item(
+            encode_item(
                 Item.PRESENTATION_CONTEXT_AC,
-                _CONTEXT.pack(one.id, one.result) + _item(Item.TRANSFER_SYNTAX, one.transfer_syntax.encode("latin_1")),
+                _CONTEXT.pack(one.id, one.result)
+                + encode_item(Item.TRANSFER_SYNTAX, one.transfer_syntax.encode("latin_1")),
             )
             for one in contexts
         ),
-        _item(Item.USER_INFORMATION, _encode_user(user)),
+        encode_item(Item.USER_INFORMATION, encode_user(user)),
     ]
     body = b"".join(parts)
     return _PDU.pack(PduType.ASSOCIATE_AC, len(body)) + body
 
 
-def _items(body: memoryview) -> Iterator[tuple[int, memoryview]]:
+def items(body: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Type and value of each item, in order. Raises InvalidPduError."""
     position, end = 0, len(body)
     while position < end:
         if end - position < _ITEM.size:
@@ -186,27 +212,29 @@ def _context(value: memoryview) -> ProposedContext:
         raise InvalidPduError(f"presentation context ID {context_id} is not odd")
     abstract_syntax = ""
     transfer_syntaxes: list[str] = []
-    for kind, inner in _items(value[_CONTEXT.size :]):
+    for kind, inner in items(value[_CONTEXT.size :]):
         if kind == Item.ABSTRACT_SYNTAX:
-            abstract_syntax = _uid(inner)
+            abstract_syntax = read_uid(inner)
         elif kind == Item.TRANSFER_SYNTAX:
-            transfer_syntaxes.append(_uid(inner))
+            transfer_syntaxes.append(read_uid(inner))
     if not abstract_syntax or not transfer_syntaxes:
         raise InvalidPduError(f"presentation context {context_id} lacks its abstract syntax or transfer syntaxes")
     return ProposedContext(context_id, abstract_syntax, tuple(transfer_syntaxes))
 
 
-def _user(value: memoryview) -> UserInformation:
+def parse_user(value: memoryview) -> UserInformation:
+    """Read a User Information item. Raises InvalidPduError."""
     max_length = 0
     class_uid = version = ""
     window: tuple[int, int] | None = None
     roles: list[Role] = []
     extended: list[tuple[str, bytes]] = []
-    for kind, inner in _items(value):
+    identity: Identity | None = None
+    for kind, inner in items(value):
         if kind == Item.MAXIMUM_LENGTH:
             max_length = _max_length(inner)
         elif kind == Item.IMPLEMENTATION_CLASS_UID:
-            class_uid = _uid(inner)
+            class_uid = read_uid(inner)
         elif kind == Item.IMPLEMENTATION_VERSION_NAME:
             version = str(inner[:16], "latin_1")
         elif kind == Item.ASYNCHRONOUS_WINDOW:
@@ -216,7 +244,9 @@ def _user(value: memoryview) -> UserInformation:
         elif kind == Item.EXTENDED_NEGOTIATION:
             uid, rest = _uid_and_rest(inner)
             extended.append((uid, bytes(rest)))
-    return UserInformation(max_length, class_uid, version, window, tuple(roles), tuple(extended))
+        elif kind == Item.USER_IDENTITY_RQ:
+            identity = _identity(inner)
+    return UserInformation(max_length, class_uid, version, window, tuple(roles), tuple(extended), identity)
 
 
 def _max_length(value: memoryview) -> int:
@@ -241,24 +271,43 @@ def _role(value: memoryview) -> Role:
     return Role(uid, scu=rest[0] == 1, scp=rest[1] == 1)
 
 
-def _encode_user(user: UserInformation) -> bytes:
+def _identity(value: memoryview) -> Identity:
+    fields: list[bytes] = []
+    rest = value[2:]
+    for _ in range(2):
+        if len(rest) < _UINT16.size:
+            raise InvalidPduError("a user identity item that ends within a length")
+        end = _UINT16.size + _UINT16.unpack_from(rest)[0]
+        if end > len(rest):
+            raise InvalidPduError("a user identity item whose field is longer than the item")
+        fields.append(bytes(rest[_UINT16.size : end]))
+        rest = rest[end:]
+    return Identity(value[0], value[1] == 1, fields[0], fields[1])
+
+
+def encode_user(user: UserInformation) -> bytes:
+    """A User Information item's value."""
     parts = [
-        _item(Item.MAXIMUM_LENGTH, _UINT32.pack(user.max_length)),
-        _item(Item.IMPLEMENTATION_CLASS_UID, user.implementation_class_uid.encode()),
+        encode_item(Item.MAXIMUM_LENGTH, _UINT32.pack(user.max_length)),
+        encode_item(Item.IMPLEMENTATION_CLASS_UID, user.implementation_class_uid.encode()),
     ]
     if user.asynchronous_window is not None:
-        parts.append(_item(Item.ASYNCHRONOUS_WINDOW, b"".join(map(_UINT16.pack, user.asynchronous_window))))
+        parts.append(encode_item(Item.ASYNCHRONOUS_WINDOW, b"".join(map(_UINT16.pack, user.asynchronous_window))))
     for role in user.roles:
         uid = role.sop_class_uid.encode("latin_1")
-        parts.append(_item(Item.ROLE_SELECTION, _UINT16.pack(len(uid)) + uid + bytes((role.scu, role.scp))))
-    parts.append(_item(Item.IMPLEMENTATION_VERSION_NAME, user.implementation_version.encode()))
+        parts.append(encode_item(Item.ROLE_SELECTION, _UINT16.pack(len(uid)) + uid + bytes((role.scu, role.scp))))
+    parts.append(encode_item(Item.IMPLEMENTATION_VERSION_NAME, user.implementation_version.encode()))
     for sop_class_uid, information in user.extended:
         uid = sop_class_uid.encode("latin_1")
-        parts.append(_item(Item.EXTENDED_NEGOTIATION, _UINT16.pack(len(uid)) + uid + information))
+        parts.append(encode_item(Item.EXTENDED_NEGOTIATION, _UINT16.pack(len(uid)) + uid + information))
+    if user.identity_response is not None:
+        answer = user.identity_response
+        parts.append(encode_item(Item.USER_IDENTITY_AC, _UINT16.pack(len(answer)) + answer))
     return b"".join(parts)
 
 
-def _item(kind: Item, value: bytes) -> bytes:
+def encode_item(kind: Item, value: bytes) -> bytes:
+    """One item with its header."""
     return _ITEM.pack(kind, len(value)) + value
 
 
@@ -268,10 +317,11 @@ def _uid_and_rest(value: memoryview) -> tuple[str, memoryview]:
     end = _UINT16.size + _UINT16.unpack_from(value)[0]
     if end > len(value):
         raise InvalidPduError("a negotiation item whose SOP class is longer than the item")
-    return _uid(value[_UINT16.size : end]), value[end:]
+    return read_uid(value[_UINT16.size : end]), value[end:]
 
 
-def _uid(value: memoryview) -> str:
+def read_uid(value: memoryview) -> str:
+    """A UID, without padding. Raises InvalidPduError."""
     # PS3.8 Annex F sends UIDs unpadded; padded ones occur.
     text = str(value, "latin_1").rstrip("\0 ")
     if len(text) > _UID_LIMIT:

@@ -7,12 +7,10 @@ Source: PS3.8 section 9.2 (state machine), section 7 (services); PS3.8 Annex E (
 """
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from imagerepo import telemetry
 from imagerepo.dimse.associate import (
     APPLICATION_CONTEXT,
     PROTOCOL_VERSION,
@@ -21,16 +19,10 @@ from imagerepo.dimse.associate import (
     is_ae_title,
     parse_request,
 )
-from imagerepo.dimse.messages import (
-    COMMAND_LIMIT,
-    RESPONSE,
-    Command,
-    CommandField,
-    MalformedCommandError,
-    parse,
-    response,
-)
-from imagerepo.dimse.negotiate import Agreement, Offer, PresentationContext
+from imagerepo.dimse.dialogue import Dialogue, InterruptedByPduError, Parties
+from imagerepo.dimse.messages import MalformedCommandError
+from imagerepo.dimse.negotiate import Agreement, Offer
+from imagerepo.dimse.origin import Origin
 from imagerepo.dimse.pdu import (
     RELEASE_RP,
     Abort,
@@ -42,26 +34,23 @@ from imagerepo.dimse.pdu import (
     Reject,
     RejectReason,
     RejectResult,
-    SilenceError,
     StoppedError,
-    TransportClosedError,
-    data_pdus,
 )
 from imagerepo.dimse.refusals import Refusals
-from imagerepo.dimse.services import Operation, Request, Services
+from imagerepo.dimse.services import Services
 from imagerepo.dimse.states import EVENT_OF_PDU, NEXT_STATE, TRANSITIONS, Action, Event, State
+from imagerepo.dimse.transport import EndedError, TransportClosedError
 from imagerepo.errors import ForbiddenError, NotFoundError, RefusedError
 from imagerepo.flows.repository import Repository
-from imagerepo.model.caller import Caller, Protocol
+from imagerepo.model.caller import USER, Caller, Protocol
 
 log = logging.getLogger(__name__)
 
 ARTIM: Final = 10.0
 """Seconds for the association request to come whole, and for the peer to close after the end; an idle timeout
 that is shorter counts instead."""
+_TLS_HANDSHAKE: Final = 0x16  # the first byte of TLS (RFC 8446 section 5.1)
 _ARTIM_STOPPED: Final = 0.5  # seconds for the peer to close once we were told to stop
-
-_COMMAND, _LAST = 1, 2  # bits of the message control header (PS3.8 Annex E.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +70,17 @@ class Acceptor:
 class Association:
     """One association; `run` is its thread's work, `stop` may be called by another one."""
 
-    def __init__(self, acceptor: Acceptor, reader: PduReader, address: str) -> None:
-        """Take over a connection whose next byte is a PDU's first; `address` is the sender's."""
+    def __init__(self, acceptor: Acceptor, reader: PduReader, origin: Origin) -> None:
+        """Take over a connection whose next byte is a PDU's first."""
         self._acceptor = acceptor
         self._reader = reader
-        self._address = address
+        self._origin = origin
+        self._address = origin.address
+        self._why = ""  # it is rejected, in words
         self._state = State.IDLE
         self._artim = min(ARTIM, acceptor.repository.settings.dimse.idle_timeout)
         self._artim_runs = False
         self._admitted = False
-        self._unread = 0  # bytes of the current PDU's body
         self._lost = False  # whether PDUs can no longer be told apart
         self._invalid = AbortReason.UNEXPECTED_PDU
         self._abort = Abort(AbortSource.SERVICE_USER, AbortReason.NOT_SPECIFIED)
@@ -98,10 +88,7 @@ class Association:
         self._caller: Caller | None = None
         self._agreement: Agreement | None = None
         self._reject = Reject(RejectResult.PERMANENT, RejectReason.NO_REASON_GIVEN)
-        self._command = bytearray()
-        self._context: PresentationContext | None = None  # of the message that is being received
-        self._service = ""
-        self._operation: Operation | None = None
+        self._dialogue: Dialogue | None = None
         self._actions: dict[Action, Callable[[], Event | None]] = {
             Action.START_ARTIM_FOR_RQ: self._start_artim,
             Action.JUDGE_ASSOCIATE_RQ: self._judge,
@@ -121,7 +108,7 @@ class Association:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close_operation()
+        self._close_dialogue()
         if self._admitted:
             self._admitted = False
             self._acceptor.leave()
@@ -130,24 +117,6 @@ class Association:
         """End the association as soon as its request in progress is answered."""
         self._artim = min(self._artim, _ARTIM_STOPPED)
         self._reader.stop()
-
-    @property
-    def caller(self) -> Caller:
-        """Who opened the association."""
-        assert self._caller is not None
-        return self._caller
-
-    @property
-    def calling_ae_title(self) -> str:
-        """The requestor's AE title, as sent."""
-        assert self._request is not None
-        return self._request.calling
-
-    def respond(self, context: PresentationContext, request: Command, status: int, comment: str = "") -> None:
-        """Send a response without a data set."""
-        assert self._agreement is not None
-        command = response(request, status, comment)
-        self._reader.send(data_pdus(context.id, command, _COMMAND, self._agreement.peer_max_length))
 
     def run(self) -> None:
         """Serve the association until its connection may be closed."""
@@ -168,7 +137,7 @@ class Association:
             return None
         try:
             return act()
-        except (InvalidPduError, MalformedCommandError, TransportClosedError, SilenceError, StoppedError) as error:
+        except (InvalidPduError, MalformedCommandError, EndedError) as error:
             return self._event_of(error)
 
     def _next(self) -> Event:
@@ -178,23 +147,24 @@ class Association:
             if self._lost:
                 while True:
                     reader.piece(1 << 20)
-            if self._unread:
-                reader.skip(self._unread)
-                self._unread = 0
+            if reader.unread:
+                reader.skip(reader.unread)
+                reader.unread = 0
             return self._next_pdu()
-        except (InvalidPduError, TransportClosedError, SilenceError, StoppedError) as error:
+        except (InvalidPduError, EndedError) as error:
             return self._event_of(error)
 
     def _next_pdu(self) -> Event:
         kind, length = self._reader.header()
         event = EVENT_OF_PDU.get(kind)
         if event is None:
-            raise InvalidPduError(f"PDU type {kind:02X}H", AbortReason.UNRECOGNIZED_PDU)
+            said = " (TLS; setting tls.dicom_listen gives it a port)" if kind == _TLS_HANDSHAKE else ""
+            raise InvalidPduError(f"PDU type {kind:02X}H{said}", AbortReason.UNRECOGNIZED_PDU)
         if event is Event.P_DATA_PDU:
             limit = self._acceptor.offer.max_pdu
             if not 0 < length <= limit:
                 raise InvalidPduError(f"a P-DATA-TF PDU of {length} bytes; 1 to {limit} are accepted")
-            self._unread = length
+            self._reader.unread = length
         else:
             self._read_body(kind, self._reader.body(length))
         return event
@@ -207,6 +177,8 @@ class Association:
 
     def _event_of(self, error: Exception) -> Event:
         """The event that something gone wrong amounts to in the present state."""
+        if isinstance(error, InterruptedByPduError):
+            return error.event
         timed = self._state in {State.AWAITING_ASSOCIATE_RQ, State.AWAITING_TRANSPORT_CLOSE}
         if isinstance(error, InvalidPduError):
             self._lost = True
@@ -248,7 +220,24 @@ class Association:
             return Event.REJECT_RESPONSE
         self._admitted = True
         self._agreement = self._acceptor.offer.agree(request)
+        assert self._caller is not None
+        self._answer_identity(request, self._caller)
+        self._dialogue = Dialogue(
+            self._reader,
+            self._agreement,
+            self._acceptor.services,
+            Parties(self._caller, request.calling, request.called),
+            self._next_pdu,
+        )
         return Event.ACCEPT_RESPONSE
+
+    def _answer_identity(self, request: AssociateRequest, caller: Caller) -> None:
+        """Tell a user that asked for it that it is known (PS3.7 D.3.3.7.2); of a passcode there is no more to say."""
+        assert self._agreement is not None
+        identity = request.user.identity
+        if identity is not None and identity.response_requested and caller.name.startswith(USER):
+            user = replace(self._agreement.user, identity_response=b"")
+            self._agreement = replace(self._agreement, user=user)
 
     def _refuse(self, request: AssociateRequest) -> Reject | None:
         if request.application_context != APPLICATION_CONTEXT:
@@ -257,7 +246,10 @@ class Association:
             return Reject(RejectResult.PERMANENT, RejectReason.CALLING_AE_NOT_RECOGNIZED)
         try:
             access = self._acceptor.repository.access
-            self._caller = access.association(request.called, request.calling, self._address)
+            origin = self._origin
+            self._caller = access.association(
+                request.called, request.calling, origin.address, origin.certificate, origin.passcode(request)
+            )
         except NotFoundError as error:
             self._journal(request, error)
             return Reject(RejectResult.PERMANENT, RejectReason.CALLED_AE_NOT_RECOGNIZED)
@@ -269,6 +261,7 @@ class Association:
 
     def _journal(self, request: AssociateRequest, error: RefusedError) -> None:
         """Enter a refused association into the journal of the institution that was called, if one was."""
+        self._why = str(error)
         access = self._acceptor.repository.access
         institutions = access.institutions()
         if len(institutions) > 1:
@@ -284,75 +277,18 @@ class Association:
         self._reader.send(encode_accept(self._request, self._agreement.answers, self._agreement.user))
 
     def _send_reject(self) -> None:
-        self._log("dimse.association.rejected", reason=self._reject.reason.name)
+        self._log("dimse.association.rejected", reason=self._reject.reason.name, why=self._why)
         self._end_with(self._reject.encode())
 
     # Data transfer (PS3.8 Table 9-7)
 
     def _receive_data(self) -> None:
-        reader = self._reader
-        while self._unread:
-            if self._unread < 6:
-                raise InvalidPduError(f"{self._unread} bytes after the last PDV")
-            length, context_id, control = reader.pdv_header()
-            left = length - 2
-            self._unread -= 6
-            if not 0 <= left <= self._unread:
-                raise InvalidPduError(f"a PDV of {length} bytes where {self._unread + 2} are left")
-            self._unread -= left
-            if control & _COMMAND:
-                self._receive_command(context_id, control, left)
-                continue
-            operation = self._operation
-            if operation is None or self._context is None or context_id != self._context.id:
-                raise InvalidPduError("a fragment of a data set that no command announced")
-            while left:
-                piece = reader.piece(left)
-                left -= len(piece)
-                operation.write(piece)
-            if control & _LAST:
-                self._complete(operation)
+        assert self._dialogue is not None
+        self._dialogue.receive()
 
-    def _receive_command(self, context_id: int, control: int, left: int) -> None:
-        assert self._agreement is not None
-        if self._context is None:
-            self._context = self._agreement.contexts.get(context_id)
-            if self._context is None:
-                raise InvalidPduError(f"presentation context {context_id} was not accepted")
-        if self._operation is not None or context_id != self._context.id:
-            raise InvalidPduError("a fragment of a command amid another message")
-        if len(self._command) + left > COMMAND_LIMIT:
-            raise MalformedCommandError(f"a command set above {COMMAND_LIMIT} bytes")
-        while left:
-            piece = self._reader.piece(left)
-            left -= len(piece)
-            self._command += piece
-        if control & _LAST:
-            command = parse(self._command)
-            self._command.clear()
-            self._begin(self._context, command)
-
-    def _begin(self, context: PresentationContext, command: Command) -> None:
-        if command.field & RESPONSE:
-            raise MalformedCommandError(f"response {command.field:04X}H to nothing that was asked")
-        if command.field == CommandField.C_CANCEL_RQ:
-            self._context = None  # whatever it cancels is done: operations are done one at a time
-            return
-        self._service, operation = self._acceptor.services.begin(Request(self, context, command))
-        self._operation = operation
-        if not command.has_data_set:
-            self._complete(operation)
-
-    def _complete(self, operation: Operation) -> None:
-        started = time.perf_counter()
-        operation.complete()
-        telemetry.dimse_duration(self._service).observe(time.perf_counter() - started)
-        self._close_operation()
-
-    def _close_operation(self) -> None:
-        operation, self._operation, self._context = self._operation, None, None
-        if operation is not None:
-            operation.close()
+    def _close_dialogue(self) -> None:
+        if self._dialogue is not None:
+            self._dialogue.close()
 
     # Release and abort (PS3.8 Tables 9-8 and 9-9)
 
@@ -382,7 +318,7 @@ class Association:
 
     def _end_with(self, pdu: bytes) -> None:
         """Send an association's last PDU; ARTIM runs until the peer closes."""
-        self._close_operation()
+        self._close_dialogue()
         self._reader.set_deadline(self._artim)
         self._reader.send(pdu)
 

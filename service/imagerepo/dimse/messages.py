@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from imagerepo.errors import BadRequestError
@@ -17,6 +18,7 @@ COMMAND_LIMIT: Final = 64 * 1024
 """Bytes of the longest command set accepted; real ones stay below 1 KB."""
 COMMENT_LIMIT: Final = 64  # characters of Error Comment, an LO
 
+DATA_SET: Final = 0x0001
 NO_DATA_SET: Final = 0x0101
 """The value of Command Data Set Type that says so; any other announces one (PS3.7 Table E.1-1)."""
 RESPONSE: Final = 0x8000  # the bit of Command Field that marks responses
@@ -25,6 +27,7 @@ _ELEMENT: Final = struct.Struct("<HHI")
 _US: Final = struct.Struct("<H")
 _US_ELEMENT: Final = struct.Struct("<HHIH")
 _UL_ELEMENT: Final = struct.Struct("<HHII")
+_TAG: Final = struct.Struct("<HH")
 
 
 class Element(IntEnum):
@@ -42,9 +45,11 @@ class Element(IntEnum):
     STATUS = 0x0900
     OFFENDING_ELEMENT = 0x0901
     ERROR_COMMENT = 0x0902
+    ERROR_ID = 0x0903
     AFFECTED_SOP_INSTANCE_UID = 0x1000
     REQUESTED_SOP_INSTANCE_UID = 0x1001
     EVENT_TYPE_ID = 0x1002
+    ATTRIBUTE_IDENTIFIER_LIST = 0x1005
     ACTION_TYPE_ID = 0x1008
     REMAINING_SUBOPERATIONS = 0x1020
     COMPLETED_SUBOPERATIONS = 0x1021
@@ -63,32 +68,57 @@ class CommandField(IntEnum):
     C_MOVE_RQ = 0x0021
     C_ECHO_RQ = 0x0030
     N_EVENT_REPORT_RQ = 0x0100
+    N_GET_RQ = 0x0110
+    N_SET_RQ = 0x0120
     N_ACTION_RQ = 0x0130
+    N_CREATE_RQ = 0x0140
+    N_DELETE_RQ = 0x0150
     C_CANCEL_RQ = 0x0FFF
 
 
 class Status(IntEnum):
-    """Status codes (PS3.7 Annex C; PS3.4 Table B.2-1; C0xx within its range of "cannot understand")."""
+    """Status codes (PS3.7 Annex C; PS3.4 Tables B.2-1 and C.4-1 to C.4-3; C0xx means "cannot understand")."""
 
     SUCCESS = 0x0000
+    INVALID_ATTRIBUTE_VALUE = 0x0106
     PROCESSING_FAILURE = 0x0110
+    DUPLICATE_SOP_INSTANCE = 0x0111
+    NO_SUCH_SOP_INSTANCE = 0x0112
+    NO_SUCH_INSTANCE = 0x0112
+    INVALID_ARGUMENT = 0x0115
     INVALID_SOP_INSTANCE = 0x0117
+    MISSING_ATTRIBUTE = 0x0120
     SOP_CLASS_NOT_SUPPORTED = 0x0122
+    NO_SUCH_ACTION = 0x0123
     NOT_AUTHORIZED = 0x0124
     UNRECOGNIZED_OPERATION = 0x0211
     MISTYPED_ARGUMENT = 0x0212
+    RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
+    CANNOT_COUNT_MATCHES = 0xA701
+    CANNOT_PERFORM_SUBOPERATIONS = 0xA702  # also: each of them failed
+    MOVE_DESTINATION_UNKNOWN = 0xA801
     DATA_SET_MISMATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
     TOO_LARGE = 0xC010  # above storage.instance_size_limit: sending it again cannot help
     CONFLICT = 0xC011  # another version is stored, and the institution refuses a second
+    SUBOPERATIONS_WITH_FAILURES = 0xB000  # or with warnings
+    LIMIT_REACHED = 0xB001  # of a search: a narrower one may find what is left
+    CANCEL = 0xFE00
+    PENDING = 0xFF00
+    PENDING_WITH_WARNING = 0xFF01  # some optional keys were not supported
 
 
 class MalformedCommandError(BadRequestError):
     """A command set that cannot be answered, for want of what an answer needs; the association is aborted."""
 
 
-Value: TypeAlias = int | str
+Value: TypeAlias = int | str | tuple[int, ...]
+"""A number (US), text, or tags (AT)."""
+
+NO_ELEMENTS: Final[Mapping[Element, Value]] = MappingProxyType({})
+PENDING: Final = frozenset({0xFF00, 0xFF01})
+"""Statuses after which further responses follow (PS3.7 Annex C.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +186,7 @@ def _required(elements: Mapping[int, bytes], element: Element) -> int:
 
 
 def encode(values: Mapping[Element, Value]) -> bytes:
-    """A command set of `values`, numbers as US, in order, with its group length.
+    """A command set of `values`, in order, with its group length.
 
     Text is cut to what can be sent of it: ASCII, padded to even length, UIDs with NUL.
     """
@@ -165,6 +195,9 @@ def encode(values: Mapping[Element, Value]) -> bytes:
         value = values[element]
         if isinstance(value, int):
             parts.append(_US_ELEMENT.pack(0, element, 2, value))
+        elif isinstance(value, tuple):
+            tags = b"".join(_TAG.pack(tag >> 16, tag & 0xFFFF) for tag in value)
+            parts += (_ELEMENT.pack(0, element, len(tags)), tags)
         else:
             text = value.encode("ascii", "replace")
             if len(text) % 2:
@@ -193,19 +226,21 @@ _REPEATED: Final = (
 _UID_LIMIT: Final = 64  # characters; longer ones are not repeated
 
 
-def response(request: Command, status: int, comment: str = "", *, data_set: bool = False) -> bytes:
-    """The command set of a response.
+def response(
+    request: Command, status: int, comment: str = "", elements: Mapping[Element, Value] = NO_ELEMENTS
+) -> bytes:
+    """The command set of a response; that no data set follows is one of its elements.
 
     Args:
         request: what is responded to.
         status: the status code.
         comment: what went wrong; cut to what Error Comment (0000,0902) holds.
-        data_set: whether a data set follows.
+        elements: further ones, such as counts of sub-operations; they stand in place of those made here.
     """
     values: dict[Element, Value] = {
         Element.COMMAND_FIELD: (request.field | RESPONSE) & 0xFFFF,
         Element.MESSAGE_ID_RESPONDED_TO: request.message_id,
-        Element.DATA_SET_TYPE: 0x0001 if data_set else NO_DATA_SET,
+        Element.DATA_SET_TYPE: NO_DATA_SET,
         Element.STATUS: status,
     }
     for asked, repeated in _REPEATED:
@@ -216,4 +251,4 @@ def response(request: Command, status: int, comment: str = "", *, data_set: bool
         # An LO holds neither backslash nor control characters.
         printable = "".join(one if " " <= one <= "~" and one != "\\" else "?" for one in comment[:COMMENT_LIMIT])
         values[Element.ERROR_COMMENT] = printable
-    return encode(values)
+    return encode({**values, **elements})

@@ -6,7 +6,7 @@ first that we know is accepted.
 Source: PS3.8 section 7.1.1, PS3.7 Annex D.3; PS3.4 Annex B (Storage Service Class).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -20,9 +20,20 @@ from imagerepo.dimse.associate import (
     Role,
     UserInformation,
 )
+from imagerepo.dimse.query_retrieve import extended_answer
 from imagerepo.settings import Dimse
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+
+# What is no image may only be sent in the encodings that compress no pixels (PS3.5 Annex A.1 to A.3, A.5).
+NATIVE_SYNTAXES: Final = frozenset(
+    {
+        "1.2.840.10008.1.2",  # Implicit VR Little Endian
+        "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+        "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+        "1.2.840.10008.1.2.2",  # Explicit VR Big Endian, retired
+    }
+)
 
 # Not encodings of a data set, or not of one that a Part 10 file can hold (PS3.6 Table A-1; all retired).
 _NOT_FOR_DATA_SETS: Final = frozenset(
@@ -72,12 +83,27 @@ def transfer_syntaxes() -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Roles:
+    """Which roles the requestor of the association takes for a SOP class (PS3.7 D.3.3.4)."""
+
+    scu: bool
+    scp: bool
+
+
+DEFAULT_ROLES: Final = Roles(scu=True, scp=False)
+"""What holds where nothing was negotiated."""
+
+
+@dataclass(frozen=True, slots=True)
 class PresentationContext:
     """An accepted presentation context."""
 
     id: int
     abstract_syntax: str
     transfer_syntax: str
+    roles: Roles = DEFAULT_ROLES
+    extended: bytes = b""
+    """What was agreed in SOP class extended negotiation (PS3.7 D.3.3.5), as the acceptor answered; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +120,33 @@ class Agreement:
 class Offer:
     """What we can agree to."""
 
-    sop_classes: frozenset[str]
+    storage: frozenset[str]  # SOP classes whose instances can be sent here, and fetched from here
+    services: frozenset[str]  # the other SOP classes
     transfer_syntaxes: frozenset[str]
     max_pdu: int  # bytes after the header
 
     def agree(self, request: AssociateRequest) -> Agreement:
         """Answer a request's contexts and user information."""
         answers = tuple(self._answer(context) for context in request.contexts)
+        roles = {role.sop_class_uid: self._roles(role) for role in request.user.roles}
+        accepted = {
+            proposed.abstract_syntax
+            for proposed, answer in zip(request.contexts, answers, strict=True)
+            if answer.result is ContextResult.ACCEPTANCE
+        }
+        extended = {
+            sop_class: answer
+            for sop_class, asked in request.user.extended
+            if sop_class in accepted and (answer := extended_answer(sop_class, asked))
+        }
         contexts = {
-            proposed.id: PresentationContext(proposed.id, proposed.abstract_syntax, answer.transfer_syntax)
+            proposed.id: PresentationContext(
+                proposed.id,
+                proposed.abstract_syntax,
+                answer.transfer_syntax,
+                roles.get(proposed.abstract_syntax, DEFAULT_ROLES),
+                extended.get(proposed.abstract_syntax, b""),
+            )
             for proposed, answer in zip(request.contexts, answers, strict=True)
             if answer.result is ContextResult.ACCEPTANCE
         }
@@ -112,27 +156,40 @@ class Offer:
             implementation_version=IMPLEMENTATION_VERSION_NAME,
             # One operation at a time (PS3.7 D.3.3.3): more are answered in order, which senders gain nothing from.
             asynchronous_window=None if request.user.asynchronous_window is None else (1, 1),
-            # C-GET, when it comes, will let the requestor be SCP.
-            roles=tuple(Role(role.sop_class_uid, scu=role.scu, scp=False) for role in request.user.roles),
-            extended=(),  # storage keeps to the defaults of PS3.4 B.3.1; C-FIND will answer here
+            roles=tuple(Role(uid, scu=role.scu, scp=role.scp) for uid, role in roles.items()),
+            extended=tuple(extended.items()),
         )
         return Agreement(contexts, answers, user, request.user.max_length)
 
     def _answer(self, context: ProposedContext) -> AnsweredContext:
-        if context.abstract_syntax not in self.sop_classes:
-            result = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        if context.abstract_syntax in self.storage or context.abstract_syntax == VERIFICATION:
+            possible = self.transfer_syntaxes
+        elif context.abstract_syntax in self.services:
+            possible = NATIVE_SYNTAXES
         else:
-            for syntax in context.transfer_syntaxes:
-                if syntax in self.transfer_syntaxes:
-                    return AnsweredContext(context.id, ContextResult.ACCEPTANCE, syntax)
-            result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
-        return AnsweredContext(context.id, result, context.transfer_syntaxes[0])
+            return AnsweredContext(
+                context.id, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, context.transfer_syntaxes[0]
+            )
+        for syntax in context.transfer_syntaxes:
+            if syntax in possible:
+                return AnsweredContext(context.id, ContextResult.ACCEPTANCE, syntax)
+        return AnsweredContext(context.id, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED, context.transfer_syntaxes[0])
+
+    def _roles(self, proposed: Role) -> Roles:
+        """A requestor that fetches with C-GET is SCP of the storage classes: it is sent instances."""
+        return Roles(proposed.scu, proposed.scp and proposed.sop_class_uid in self.storage)
 
 
-def offer(settings: Dimse) -> Offer:
-    """All that the standard has for storage and verification, and the settings' private UIDs."""
+def storage(settings: Dimse) -> frozenset[str]:
+    """All that the standard has for storage, and the settings' private SOP classes."""
+    return storage_sop_classes() | set(settings.accepted_sop_classes)
+
+
+def offer(settings: Dimse, services: Iterable[str] = ()) -> Offer:
+    """Storage and verification, and the SOP classes of other services."""
     return Offer(
-        storage_sop_classes() | {VERIFICATION} | set(settings.accepted_sop_classes),
+        storage(settings),
+        frozenset(services) - storage(settings),
         transfer_syntaxes() | set(settings.accepted_transfer_syntaxes),
         settings.max_pdu,
     )

@@ -7,14 +7,16 @@ larger than the buffer: its values are handed on in pieces as they come.
 Source: PS3.8 section 9.3 (DICOM Upper Layer Protocol for TCP/IP Data Units Structure).
 """
 
-import socket
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from imagerepo.dimse.transport import EndedError, SilenceError, Transport, TransportClosedError
 from imagerepo.errors import BadRequestError
+from imagerepo.model.arrival import Buffer
 
 BUFFER_SIZE: Final = 256 * 1024
 """Bytes received at a time at the most. Pages that nothing was received into take no memory."""
@@ -23,12 +25,6 @@ _HEADER: Final = struct.Struct(">BxI")
 _PDV_HEADER: Final = struct.Struct(">IBB")
 _ABORT: Final = struct.Struct(">BxIxxBB")
 _REJECT: Final = struct.Struct(">BxIxBBB")
-_TIMEVAL: Final = struct.Struct("@ll")
-_LEAST_TIMEOUT: Final = 0.001  # seconds; zero would mean for ever
-
-# Senders that leave Nagle on hold a message's last segment back until all before it are acknowledged, which
-# Linux delays by 40 ms. Asking for quick acknowledgement holds for a while only, hence after each receive.
-_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
 class PduType(IntEnum):
@@ -104,6 +100,7 @@ class Reject:
         return _REJECT.pack(PduType.ASSOCIATE_RJ, 4, self.result, self.reason >> 8, self.reason & 0xFF)
 
 
+RELEASE_RQ: Final = _HEADER.pack(PduType.RELEASE_RQ, 4) + bytes(4)
 RELEASE_RP: Final = _HEADER.pack(PduType.RELEASE_RP, 4) + bytes(4)
 
 
@@ -115,16 +112,8 @@ class InvalidPduError(BadRequestError):
         self.reason = reason
 
 
-class TransportClosedError(Exception):
-    """The peer closed the connection, or it broke."""
-
-
-class SilenceError(Exception):
-    """Nothing came, or nothing could be sent, for as long as was allowed."""
-
-
-class StoppedError(Exception):
-    """Receiving was stopped from outside (`PduReader.stop`)."""
+class StoppedError(EndedError):
+    """The association was stopped from outside (`PduReader.stop`)."""
 
 
 class PduReader:
@@ -133,40 +122,44 @@ class PduReader:
     Every method that receives raises TransportClosedError, SilenceError or StoppedError.
     """
 
-    def __init__(self, connection: socket.socket, timeout: float, size: int = BUFFER_SIZE) -> None:
-        """Prepare the connection and allocate the buffer.
+    def __init__(self, transport: Transport, timeout: float, size: int = BUFFER_SIZE) -> None:
+        """Set limits and allocate the buffer.
 
         Args:
-            connection: connected, blocking.
+            transport: connected.
             timeout: seconds without a byte (received; accepted by the peer) after which SilenceError is raised.
             size: of the buffer, in bytes.
         """
-        self._connection = connection
+        self._transport = transport
         self._timeout = timeout
         self._deadline: float | None = None
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._stopped = False
-        # The kernel's own timeouts: Python's would poll before each receive.
-        connection.settimeout(None)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout))
+        self.unread = 0  # bytes of the present PDU that whoever reads its parts has not taken; kept by them
+        transport.limit_sending(timeout)
+        transport.limit_receiving(timeout)
+
+    @property
+    def transport(self) -> Transport:
+        """What is read from."""
+        return self._transport
 
     def set_deadline(self, seconds: float | None) -> None:
-        """Raise SilenceError that many seconds from now whatever comes until then; None lifts it."""
+        """Raise SilenceError that many seconds from now whatever comes until then; None lifts it.
+
+        What is sent meanwhile waits no longer either for a peer that takes nothing.
+        """
         self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._transport.limit_sending(self._timeout if seconds is None else min(seconds, self._timeout))
         if seconds is None:
-            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._timeout))
+            self._transport.limit_receiving(self._timeout)
 
     def stop(self) -> None:
         """Make the thread that receives, now or next, raise StoppedError. May be called by any thread."""
         self._stopped = True
-        try:
-            self._connection.shutdown(socket.SHUT_RD)
-        except OSError:
-            return  # closed by the peer meanwhile: that wakes the thread as well
+        self._transport.stop()
 
     def resume(self) -> None:
         """Let receiving go on after StoppedError, to see the peer close."""
@@ -215,6 +208,36 @@ class PduReader:
             raise InvalidPduError("the buffer is full")
         self._receive()
 
+    def arrived(self) -> memoryview | None:
+        """The next PDU with its header, if it is there whole, without waiting and without taking it.
+
+        Raises:
+            StoppedError, TransportClosedError: nothing more will come.
+        """
+        while (pdu := self._whole()) is None:
+            if self._stopped:
+                raise StoppedError
+            self._make_room()
+            if self._end == len(self._buffer):
+                return None  # larger than the buffer
+            count = self._transport.receive_arrived(self._view[self._end :])
+            if count is None:
+                return None
+            self._take_in(count)
+        return pdu
+
+    def _whole(self) -> memoryview | None:
+        have = self._end - self._start
+        if have < _HEADER.size:
+            return None
+        length = _HEADER.size + int(_HEADER.unpack_from(self._buffer, self._start)[1])
+        return self._view[self._start : self._start + length] if length <= have else None
+
+    def rest(self) -> bytes:
+        """What was received and not taken, without waiting; it is taken now."""
+        start, self._start = self._start, self._end
+        return bytes(self._view[start : self._end])
+
     def skip(self, count: int) -> None:
         """Pass over `count` bytes."""
         while count:
@@ -229,27 +252,26 @@ class PduReader:
         return start
 
     def _receive(self) -> None:
+        self._make_room()
+        self._before_waiting()
+        self._take_in(self._transport.receive(self._view[self._end :]))
+
+    def _make_room(self) -> None:
         start, end = self._start, self._end
         if start == end:
-            self._start = self._end = start = end = 0
+            self._start = self._end = 0
         elif len(self._buffer) - end < _PDV_HEADER.size or start > end - start:
             # Only a header or a short PDU that was cut off is ever moved.
             self._view[: end - start] = self._view[start:end]
-            self._start, self._end = start, end = 0, end - start
-        self._before_waiting()
-        try:
-            count = self._connection.recv_into(self._view[end:])
-            if _QUICKACK is not None:
-                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        except BlockingIOError as error:
-            raise SilenceError from error
-        except OSError as error:
-            raise TransportClosedError(str(error)) from error
+            self._start, self._end = 0, end - start
+
+    def _take_in(self, count: int) -> None:
+        """Add `count` bytes to what was received."""
         if self._stopped:
             raise StoppedError
         if not count:
             raise TransportClosedError("closed by the peer")
-        self._end = end + count
+        self._end += count
 
     def _before_waiting(self) -> None:
         if self._stopped:
@@ -258,22 +280,24 @@ class PduReader:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise SilenceError
-            timeout = _timeval(min(left, self._timeout))
-            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+            self._transport.limit_receiving(min(left, self._timeout))
 
-    def send(self, pdu: bytes) -> None:
+    def send(self, pdu: Buffer) -> None:
         """Send all of `pdu`. Raises TransportClosedError or SilenceError (the peer does not read)."""
-        try:
-            self._connection.sendall(pdu)
-        except BlockingIOError as error:
-            raise SilenceError from error
-        except OSError as error:
-            raise TransportClosedError(str(error)) from error
+        self._transport.send((pdu,))
+
+    def send_all(self, buffers: Sequence[Buffer]) -> None:
+        """Send all of these, written at once. Raises TransportClosedError or SilenceError."""
+        self._transport.send(buffers)
 
 
-def _timeval(seconds: float) -> bytes:
-    whole, fraction = divmod(max(seconds, _LEAST_TIMEOUT), 1)
-    return _TIMEVAL.pack(int(whole), int(fraction * 1_000_000))
+def only_pdv(pdu: memoryview) -> tuple[int, memoryview] | None:
+    """Message control header and value of a P-DATA-TF PDU that holds one PDV; None: it does not."""
+    body = pdu[_HEADER.size :]
+    if len(body) < _PDV_HEADER.size:
+        return None
+    length, _, control = _PDV_HEADER.unpack_from(body)
+    return (control, body[_PDV_HEADER.size :]) if length + 4 == len(body) else None
 
 
 def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> bytes:
@@ -285,9 +309,10 @@ def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> b
         control: message control header of the last PDV without its "last" bit: 1 a command, 0 a data set.
         max_length: the largest PDU that the peer receives, in bytes after its header; 0: any.
     """
-    step = max_length - _PDV_HEADER.size if max_length else len(value)
+    whole = len(value) or 1  # an empty value is one empty fragment
+    step = max_length - _PDV_HEADER.size if max_length else whole
     pdus: list[bytes] = []
-    for start in range(0, len(value), step):
+    for start in range(0, whole, step):
         part = value[start : start + step]
         last = 2 if start + step >= len(value) else 0
         length = len(part) + 2

@@ -13,25 +13,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from imagerepo import proxy_protocol, telemetry
-from imagerepo.dimse.association import ARTIM, Acceptor, Association
-from imagerepo.dimse.negotiate import offer
-from imagerepo.dimse.pdu import (
-    Abort,
-    AbortReason,
-    AbortSource,
-    PduReader,
-    RejectReason,
-    SilenceError,
-    StoppedError,
-    TransportClosedError,
-)
+from imagerepo import telemetry
+from imagerepo.dimse.association import Acceptor, Association
+from imagerepo.dimse.negotiate import VERIFICATION, offer
+from imagerepo.dimse.opening import Opened, Opening, SecureListener
+from imagerepo.dimse.pdu import Abort, AbortReason, AbortSource, PduReader, RejectReason
 from imagerepo.dimse.refusals import Refusals
 from imagerepo.dimse.services import Services
-from imagerepo.errors import BadRequestError
+from imagerepo.dimse.table import entries
+from imagerepo.dimse.transport import PlainTransport, SilenceError, TransportClosedError
 from imagerepo.flows.repository import Repository
-from imagerepo.model.addresses import within
-from imagerepo.settings import networks
+from imagerepo.tls.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +40,17 @@ _LAST_ANSWERS: Final = 5.0  # seconds for requests in progress when the grace en
 
 
 class DimseServer:
-    """Serves DIMSE on one listening socket. `serve_forever` belongs to one thread, the rest may be called by any."""
+    """Serves DIMSE on one listening socket, and on one beside it for TLS.
+
+    `serve_forever` belongs to one thread, the rest may be called by any.
+    """
 
     def __init__(
         self,
         repository: Repository,
         listening_socket: socket.socket,
         *,
+        secure: SecureListener | None = None,
         admit: Callable[[], bool],
         leave: Callable[[], None],
     ) -> None:
@@ -63,20 +59,21 @@ class DimseServer:
         Args:
             repository: what is served.
             listening_socket: bound and listening; may be shared with other processes.
+            secure: likewise, a port of TLS beside it.
             admit: takes one of `settings.dimse.max_associations` places, which all processes share; False: none left.
             leave: gives it back.
         """
         settings = repository.settings
-        offered = offer(settings.dimse)
+        services = Services(entries(repository))
+        offered = offer(settings.dimse, services.sop_classes - {VERIFICATION})
         self._repository = repository
         self._listening = listening_socket
+        self._secure = secure
+        self._opening = Opening(settings)
         self._refusals = Refusals(repository.ingest, settings.audit.interval)
-        self._acceptor = Acceptor(
-            repository, offered, Services(repository, offered), self._admit, self._leave, self._refusals
-        )
+        self._acceptor = Acceptor(repository, offered, services, self._admit, self._leave, self._refusals)
         self._take_place = admit
         self._give_place = leave
-        self._proxies = networks(settings.trusted_proxies)
         self._most = settings.dimse.max_associations + _SPARE_CONNECTIONS
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, tuple[PduReader, Association | None]] = {}
@@ -93,16 +90,25 @@ class DimseServer:
 
     def serve_forever(self) -> None:
         """Accept until `drain`; returns once nothing more is accepted. Associations go on in their threads."""
-        self._listening.setblocking(False)
         poll = select.poll()
-        poll.register(self._listening, select.POLLIN)
+        listening: dict[int, tuple[socket.socket, Keyring | None]] = {
+            self._listening.fileno(): (self._listening, None)
+        }
+        if self._secure is not None:
+            listening[self._secure.socket.fileno()] = (self._secure.socket, self._secure.keyring)
+        for descriptor, (listener, _) in listening.items():
+            listener.setblocking(False)
+            poll.register(descriptor, select.POLLIN)
         poll.register(self._wake_receiver, select.POLLIN)
         threading.Thread(target=self._close_refusals, name="refusals", daemon=True).start()
         try:
             while not self._draining:
-                if poll.poll(_POLL * 1000) and not self._draining:
+                ready = poll.poll(_POLL * 1000)
+                if ready and not self._draining:
                     time.sleep(min(self._associations * _DEFER_STEP, _DEFER_MOST))
-                    self._accept()
+                    for descriptor, _ in ready:
+                        if descriptor in listening:
+                            self._accept(*listening[descriptor])
         finally:
             self._wake_receiver.close()
             self._wake_sender.close()
@@ -148,9 +154,9 @@ class DimseServer:
                 return
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket, keyring: Keyring | None) -> None:
         try:
-            connection, peer = self._listening.accept()
+            connection, peer = listening.accept()
         except BlockingIOError:
             return  # another process was faster
         except OSError as error:
@@ -167,10 +173,13 @@ class DimseServer:
             return
         self._number += 1
         thread = threading.Thread(
-            target=self._serve, args=(connection, str(peer[0])), name=f"association-{self._number}", daemon=True
+            target=self._serve,
+            args=(connection, str(peer[0]), keyring),
+            name=f"association-{self._number}",
+            daemon=True,
         )
         try:
-            reader = PduReader(connection, self._repository.settings.dimse.idle_timeout)
+            reader = PduReader(PlainTransport(connection), self._repository.settings.dimse.idle_timeout)
             with self._lock:
                 self._threads[thread] = (reader, None)
             thread.start()
@@ -183,18 +192,19 @@ class DimseServer:
         with self._lock:
             self._threads.pop(thread, None)
 
-    def _serve(self, connection: socket.socket, peer: str) -> None:
+    def _serve(self, connection: socket.socket, peer: str, keyring: Keyring | None) -> None:
         thread = threading.current_thread()
         with self._lock:
             reader, _ = self._threads[thread]
         with connection:
             try:
-                address = self._source_address(reader, peer)
-                if address is not None:
-                    with Association(self._acceptor, reader, address) as association:
-                        with self._lock:
-                            self._threads[thread] = (reader, association)
-                        association.run()
+                if keyring is None:
+                    opened = self._opening.plain(reader, peer)
+                else:
+                    opened = self._opening.secure(reader, peer, keyring)
+                if opened is not None:
+                    reader = opened.reader
+                    self._run(thread, opened)
             except Exception:
                 # The edge of the thread: whatever it was must not hurt other associations.
                 log.exception("dimse.association.failed", extra={"address": peer})
@@ -202,23 +212,12 @@ class DimseServer:
                     reader.send(Abort(AbortSource.SERVICE_PROVIDER, AbortReason.NOT_SPECIFIED).encode())
         self._forget(thread)
 
-    def _source_address(self, reader: PduReader, peer: str) -> str | None:
-        """The sender's address: the peer's, or the one that a trusted balancer names; None: it does not."""
-        if not within(peer, self._proxies):
-            return peer
-        reader.set_deadline(min(ARTIM, self._repository.settings.dimse.idle_timeout))
-        try:
-            while (header := proxy_protocol.parse(reader.peek())) is None:
-                reader.more()
-            reader.skip(header.length)
-        except BadRequestError as error:
-            log.warning("dimse.proxy.refused", extra={"address": peer, "reason": str(error)})
-            with suppress(TransportClosedError, SilenceError):
-                reader.send(Abort(AbortSource.SERVICE_PROVIDER, AbortReason.UNRECOGNIZED_PDU).encode())
-            return None
-        except (TransportClosedError, SilenceError, StoppedError):
-            return None  # balancers open connections to see whether they can
-        return header.source_address or peer
+    def _run(self, thread: threading.Thread, opened: Opened) -> None:
+        with Association(self._acceptor, opened.reader, opened.origin) as association:
+            with self._lock:
+                self._threads[thread] = (opened.reader, association)
+            association.run()
+        opened.close()
 
     def _admit(self) -> RejectReason | None:
         if self._draining:

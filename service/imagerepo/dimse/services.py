@@ -1,4 +1,4 @@
-"""What is done for each request: a table by command, each entry with the SOP classes that it serves.
+"""How a request becomes an operation; the table of services itself is in dimse/table.py.
 
 A request becomes an operation, which takes the pieces of its data set as they come and responds when the last one
 is there. A refused request takes its data set too, and drops it: the sender cannot be told before its end.
@@ -7,14 +7,14 @@ Source: PS3.7 section 9.1 (DIMSE-C Services) and Annex C (Status Type Encoding),
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from imagerepo import telemetry
 from imagerepo.dicom import part10
-from imagerepo.dimse.messages import Command, CommandField, Element, Status
-from imagerepo.dimse.negotiate import VERIFICATION, Offer, PresentationContext
+from imagerepo.dimse.messages import NO_ELEMENTS, Command, CommandField, Element, Status, Value
+from imagerepo.dimse.negotiate import PresentationContext
 from imagerepo.errors import (
     BadDicomError,
     BadRequestError,
@@ -28,12 +28,12 @@ from imagerepo.errors import (
     UnavailableError,
 )
 from imagerepo.flows.ingest.ingest import Announced, Arrival, Ingest
-from imagerepo.flows.repository import Repository
 from imagerepo.model.arrival import OutcomeKind
 from imagerepo.model.caller import Caller, Role
 from imagerepo.model.uids import Uid, is_uid
 
 if TYPE_CHECKING:
+    from imagerepo.dimse.outgoing import Outgoing
     from imagerepo.flows.ingest.receive import Receiver
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,11 @@ def status_of(error: ImagerepoError | None) -> Status:
 
 
 class Exchange(Protocol):
-    """What an association lends to the operation of one of its requests."""
+    """What an association lends to the operation of one of its requests.
+
+    What sends or receives may raise EndedError, InvalidPduError or MalformedCommandError: the association ends
+    (released, aborted, lost, silent, stopped, or confused). The operation gives back what it holds and lets it pass.
+    """
 
     @property
     def caller(self) -> Caller:
@@ -70,8 +74,69 @@ class Exchange(Protocol):
         """The requestor's AE title, as sent."""
         ...
 
-    def respond(self, context: PresentationContext, request: Command, status: int, comment: str = "") -> None:
-        """Send a response without a data set."""
+    @property
+    def called_ae_title(self) -> str:
+        """The AE title that the requestor called us by."""
+        ...
+
+    @property
+    def contexts(self) -> Mapping[int, PresentationContext]:
+        """The association's accepted presentation contexts, by ID."""
+        ...
+
+    @property
+    def peer_max_length(self) -> int:
+        """Bytes of the largest PDU that the peer receives, after the header; 0: any."""
+        ...
+
+    def respond(
+        self,
+        context: PresentationContext,
+        request: Command,
+        status: int,
+        comment: str = "",
+        *,
+        elements: Mapping[Element, Value] = NO_ELEMENTS,
+        data_set: bytes | None = None,
+    ) -> None:
+        """Send a response.
+
+        Args:
+            context: of the request.
+            request: what is responded to.
+            status: a pending one may be followed by further responses, any other is the last.
+            comment: Error Comment; cut to what it holds.
+            elements: further elements of the command, such as counts of sub-operations.
+            data_set: sent behind it, encoded as the context's transfer syntax demands; None: there is none.
+        """
+        ...
+
+    def respond_each(
+        self, context: PresentationContext, request: Command, status: int, data_sets: Sequence[bytes]
+    ) -> None:
+        """Send a pending response for each data set, all at once; few enough to be held in memory."""
+        ...
+
+    def cancelled(self, request: Command) -> bool:
+        """Whether a C-CANCEL for `request` has come; looks at what has arrived, without waiting.
+
+        To be asked now and then by whatever takes long: this is how it learns that nobody waits any more.
+        """
+        ...
+
+    def call(
+        self, context: PresentationContext, command: Mapping[Element, Value], data: "Outgoing | None" = None
+    ) -> Command:
+        """Send a request of ours on this association, and wait for its response.
+
+        A C-CANCEL that comes meanwhile is remembered. A request that comes meanwhile is done, provided that the
+        operation that calls has responded finally; otherwise the association is aborted.
+
+        Args:
+            context: one of `contexts`.
+            command: all but Message ID and Command Data Set Type.
+            data: its data set.
+        """
         ...
 
 
@@ -99,9 +164,24 @@ class Request:
     context: PresentationContext
     command: Command
 
-    def respond(self, status: int, comment: str = "") -> None:
-        """Send its response."""
-        self.exchange.respond(self.context, self.command, status, comment)
+    def respond(
+        self,
+        status: int,
+        comment: str = "",
+        *,
+        elements: Mapping[Element, Value] = NO_ELEMENTS,
+        data_set: bytes | None = None,
+    ) -> None:
+        """Send a response, as Exchange.respond."""
+        self.exchange.respond(self.context, self.command, status, comment, elements=elements, data_set=data_set)
+
+    def respond_each(self, status: int, data_sets: Sequence[bytes]) -> None:
+        """Send pending responses, as Exchange.respond_each."""
+        self.exchange.respond_each(self.context, self.command, status, data_sets)
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled, as Exchange.cancelled."""
+        return self.exchange.cancelled(self.command)
 
 
 Service: TypeAlias = Callable[[Request], Operation]
@@ -112,6 +192,7 @@ class Entry:
     """A row of the table of services."""
 
     name: str  # the label `service` of imagerepo_dimse_request_duration_seconds
+    field: CommandField
     sop_classes: frozenset[str]
     service: Service
 
@@ -120,22 +201,24 @@ UNSUPPORTED: Final = "unsupported"  # the label of requests that no entry serves
 
 
 class Services:
-    """The table of services. C-FIND, C-MOVE, C-GET and N-ACTION will be further entries."""
+    """Finds what serves a request."""
 
-    def __init__(self, repository: Repository, offer: Offer) -> None:
-        """Make the table for what can be negotiated."""
-        ingest = repository.ingest
-        storage = offer.sop_classes - {VERIFICATION}
-        self._table: Mapping[int, Entry] = {
-            CommandField.C_ECHO_RQ: Entry("C-ECHO", frozenset({VERIFICATION}), Echo),
-            CommandField.C_STORE_RQ: Entry("C-STORE", storage, lambda request: store(ingest, request)),
+    def __init__(self, table: Iterable[Entry]) -> None:
+        """Index the table."""
+        self._entries: Mapping[tuple[int, str], Entry] = {
+            (entry.field, sop_class): entry for entry in table for sop_class in entry.sop_classes
         }
+
+    @property
+    def sop_classes(self) -> frozenset[str]:
+        """All that is served."""
+        return frozenset(sop_class for _, sop_class in self._entries)
 
     def begin(self, request: Request) -> tuple[str, Operation]:
         """The service's name and the operation that answers `request`."""
         context, command = request.context, request.command
-        entry = self._table.get(command.field)
-        if entry is None or context.abstract_syntax not in entry.sop_classes:
+        entry = self._entries.get((command.field, context.abstract_syntax))
+        if entry is None:
             shown = f"operation {command.field:04X}H is not served for this SOP class"
             return UNSUPPORTED, Refusal(request, Status.UNRECOGNIZED_OPERATION, shown)
         named = command.text(Element.AFFECTED_SOP_CLASS_UID) or command.text(Element.REQUESTED_SOP_CLASS_UID)

@@ -1,13 +1,19 @@
 """Who may come in, and to which institution. Nothing crosses from one to another."""
 
 import hashlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imagerepo.errors import ForbiddenError, NotFoundError, UnauthorizedError
 from imagerepo.model.addresses import within
-from imagerepo.model.caller import Caller, Protocol, Role
+from imagerepo.model.caller import USER, Caller, Protocol, Role
+from imagerepo.model.certificate import Certificate
 from imagerepo.model.events import OnDifference
+from imagerepo.model.passcode import Passcode, agrees
 from imagerepo.settings import LOOPBACK, Institution, networks
+from imagerepo.settings_tls import Certificate as KnownCertificate
+from imagerepo.settings_users import User
 
 _LOOPBACK = networks(LOOPBACK)
 
@@ -30,34 +36,51 @@ class Access:
         """Use other institutions from now on."""
         self._book = _Book(institutions, self._ae_title)
 
-    def association(self, called: str, calling: str, address: str) -> Caller:
+    def association(
+        self,
+        called: str,
+        calling: str,
+        address: str,
+        certificate: Certificate | None = None,
+        passcode: Passcode | None = None,
+    ) -> Caller:
         """The caller of a DIMSE association.
+
+        Args:
+            called: the called AE title.
+            calling: the calling AE title.
+            address: the sender's.
+            certificate: the one that it showed over TLS, verified.
+            passcode: what it showed over TLS, not verified; that takes a moment.
 
         Raises:
             NotFoundError: no institution is called by that AE title.
-            ForbiddenError: that AE title may not call it from that address.
+            ForbiddenError: that AE title may not call it with what it showed, or from that address.
         """
-        return self._book.association(called, calling, address)
+        return self._book.association(called, calling, address, certificate, passcode)
 
-    def http(self, token: str | None, institution: str | None, address: str) -> Caller:
+    def http(
+        self, token: str | None, institution: str | None, address: str, certificate: Certificate | None = None
+    ) -> Caller:
         """The caller of an HTTP request.
 
         Args:
             token: the bearer token, if one was sent.
             institution: the one that the URL names, if it does.
             address: the sender's.
+            certificate: the one that it showed over TLS, verified; a token that is sent as well decides alone.
 
         Raises:
-            UnauthorizedError: no token where one is needed, or an unknown one.
-            ForbiddenError: the token does not open the institution that the URL names, which may not exist.
+            UnauthorizedError: no token and no certificate where one is needed, or an unknown one.
+            ForbiddenError: it does not open the institution that the URL names, which may not exist.
             NotFoundError: without tokens, the URL names none of several institutions, or an unknown one.
         """
-        return self._book.http(token, institution, address)
+        return self._book.http(token, institution, address, certificate)
 
     @property
     def tokenless(self) -> bool:
-        """Whether anyone on loopback is admin, because no institution has tokens."""
-        return not self._book.tokens
+        """Whether anyone on loopback is admin, because no institution has tokens, or certificates with roles."""
+        return self._book.tokenless
 
     def on_difference(self, institution: str) -> OnDifference:
         """What that institution does with different bytes under a known UID."""
@@ -81,30 +104,56 @@ class _Book:
         for one in institutions:
             for title in one.called_ae_titles or (ae_title,):
                 self._by_called.setdefault(title, []).append(one)
+        self._institutions = institutions
+        self._by_certificate = any(known.roles for one in institutions for known in one.certificates)
         self.tokens = {
             token.sha256: _Holder(one.id, f"token:{token.name}", frozenset(Role(role) for role in token.roles))
             for one in institutions
             for token in one.tokens
         }
 
+    @property
+    def tokenless(self) -> bool:
+        return not self.tokens and not self._by_certificate
+
     def called(self, ae_title: str) -> tuple[str, ...]:
         return tuple(one.id for one in self._by_called.get(ae_title, ()))
 
-    def association(self, called: str, calling: str, address: str) -> Caller:
+    def association(
+        self, called: str, calling: str, address: str, certificate: Certificate | None, passcode: Passcode | None
+    ) -> Caller:
         candidates = self._by_called.get(called)
         if candidates is None:
             raise NotFoundError(
                 f"no institution is called {called!r} (settings ae_title, institutions[].called_ae_titles)"
             )
+        roles = frozenset({Role.READ, Role.WRITE})
+        proven = [(one, known) for one, known in _known(candidates, certificate) if calling in known.ae_titles]
+        if proven:
+            one, known = _only(proven)
+            return Caller(one.id, f"certificate:{known.name}", address, Protocol.DIMSE, roles)
+        user = None if passcode is None else _user(candidates, passcode, calling)
+        if user is not None:
+            return Caller(user[0].id, f"{USER}{user[1].name}", address, Protocol.DIMSE, roles)
         for one in candidates:
             if _admits(one, calling, address):
-                return Caller(one.id, f"ae:{calling}", address, Protocol.DIMSE, frozenset({Role.READ, Role.WRITE}))
+                return Caller(one.id, f"ae:{calling}", address, Protocol.DIMSE, roles)
+        if certificate is not None:
+            raise ForbiddenError(
+                f"AE title {calling!r} may not call {called!r} from {address} with {certificate} "
+                "(settings institutions[].certificates, institutions[].senders)"
+            )
         raise ForbiddenError(
-            f"AE title {calling!r} may not call {called!r} from {address} (setting institutions[].senders)"
+            f"AE title {calling!r} may not call {called!r} from {address} without a certificate "
+            "(settings institutions[].senders, institutions[].certificates)"
         )
 
-    def http(self, token: str | None, institution: str | None, address: str) -> Caller:
-        if self.tokens:
+    def http(
+        self, token: str | None, institution: str | None, address: str, certificate: Certificate | None
+    ) -> Caller:
+        if token is None and certificate is not None and self._by_certificate:
+            return self._by_certificate_shown(certificate, institution, address)
+        if not self.tokenless:
             return self._by_token(token, institution, address)
         if not within(address, _LOOPBACK):
             raise UnauthorizedError("without tokens (setting institutions[].tokens) only loopback is served")
@@ -118,7 +167,8 @@ class _Book:
 
     def _by_token(self, token: str | None, institution: str | None, address: str) -> Caller:
         if token is None:
-            raise UnauthorizedError("a bearer token is needed")
+            how = " or a client certificate" if self._by_certificate else ""
+            raise UnauthorizedError(f"a bearer token{how} is needed")
         # Before the URL is looked at: whoever has no token learns nothing of which institutions there are.
         holder = self.tokens.get(hashlib.sha256(token.encode()).hexdigest())
         if holder is None:
@@ -128,10 +178,59 @@ class _Book:
             raise ForbiddenError(f"the token does not belong to institution {institution!r}")
         return Caller(holder.institution, holder.name, address, Protocol.HTTP, holder.roles)
 
+    def _by_certificate_shown(self, certificate: Certificate, institution: str | None, address: str) -> Caller:
+        found = [(one, known) for one, known in _known(self._institutions, certificate) if known.roles]
+        if not found:
+            raise UnauthorizedError(f"{certificate} is not known (setting institutions[].certificates)")
+        one, known = _only(found)
+        if institution not in {None, one.id}:
+            raise ForbiddenError(f"the certificate does not belong to institution {institution!r}")
+        roles = frozenset(Role(role) for role in known.roles)
+        return Caller(one.id, f"certificate:{known.name}", address, Protocol.HTTP, roles)
+
+
+def _known(
+    institutions: Iterable[Institution], certificate: Certificate | None
+) -> Iterator[tuple[Institution, KnownCertificate]]:
+    """What the settings say of a certificate that TLS has verified, which may have been long ago."""
+    if certificate is None or certificate.not_after < time.time():
+        return
+    for one in institutions:
+        if str(one.client_ca) in certificate.authorities:
+            yield from ((one, known) for known in one.certificates if not certificate.names.isdisjoint(known.matches))
+
+
+def _only(
+    found: Sequence[tuple[Institution, KnownCertificate]],
+) -> tuple[Institution, KnownCertificate]:
+    """The one entry that a certificate fits, or the first of several of one institution."""
+    if len({one.id for one, _ in found}) > 1:
+        raise ForbiddenError(
+            "the certificate fits several institutions, each by another of its names "
+            "(setting institutions[].certificates[].matches)"
+        )
+    return found[0]
+
+
+def _user(candidates: Sequence[Institution], passcode: Passcode, calling: str) -> tuple[Institution, User] | None:
+    """The user whose passcode it is; None: there is none of that name. Raises ForbiddenError."""
+    # Some devices send a name that means nothing here: they come in as if they had sent none.
+    named = [(one, user) for one in candidates for user in one.users if user.name == passcode.username]
+    for one, user in named:
+        if calling in user.ae_titles and agrees(passcode.secret, user.passcode):
+            return one, user
+    if named:
+        raise ForbiddenError(
+            f"user {passcode.username!r} may not call as {calling!r}, or has another passcode "
+            "(setting institutions[].users)"
+        )
+    return None
+
 
 def _admits(institution: Institution, calling: str, address: str) -> bool:
     if not institution.senders:
-        return within(address, _LOOPBACK)
+        # Whoever asks its devices for proof has not meant to admit others beside them.
+        return not institution.certificates and not institution.users and within(address, _LOOPBACK)
     return any(
         sender.ae_title == calling and within(address, networks(sender.addresses) or _LOOPBACK)
         for sender in institution.senders

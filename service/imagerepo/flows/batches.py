@@ -36,6 +36,7 @@ class Batch:
     size: int = 0  # bytes
     texts: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
     ranges: list[tuple[int, Range]] = field(default_factory=list[tuple[int, Range]])
+    versions: list[Version] = field(default_factory=list[Version])  # of which there are bytes
     stored: dict[Tier, int] = field(default_factory=dict[Tier, int])  # bytes that come from ranges
 
 
@@ -58,6 +59,8 @@ def batches(parts: Iterable[Part]) -> Iterator[Batch]:
                 step = min(room, end - start)
                 whole = step == where.length
                 batch.ranges.append((batch.size, where if whole else Range(where.store, where.key, start, step)))
+                if not batch.versions or batch.versions[-1] is not part.version:
+                    batch.versions.append(part.version)
                 batch.stored[tier] = batch.stored.get(tier, 0) + step
                 batch.size += step
                 start += step

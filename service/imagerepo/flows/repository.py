@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 from imagerepo.flows.access import Access
 from imagerepo.flows.audit import Audit
+from imagerepo.flows.blocking_audit import BlockingAudit
+from imagerepo.flows.commitment import Commitments
+from imagerepo.flows.deletion import Deletion
 from imagerepo.flows.ingest.ingest import Ingest
 from imagerepo.flows.metadata import Metadata
+from imagerepo.flows.nodes import Nodes
+from imagerepo.flows.pictures import Pictures
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.flows.search import Search
+from imagerepo.flows.worklist import Worklist
 from imagerepo.ports.index import Index
 from imagerepo.settings import Settings
 
@@ -18,9 +24,15 @@ class Repository:
 
     settings: Settings
     access: Access
+    nodes: Nodes
+    commitments: Commitments
     ingest: Ingest
+    deletion: Deletion
     retrieve: Retrieve
     search: Search
     metadata: Metadata
+    pictures: Pictures
     audit: Audit
+    blocking_audit: BlockingAudit  # the same for threads that block
+    worklist: Worklist
     index: Index

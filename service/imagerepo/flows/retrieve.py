@@ -1,5 +1,6 @@
 """Access → index → plan byte ranges → stream. Nothing is parsed; memory is bounded whatever the study's size."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 from imagerepo import telemetry
@@ -46,10 +47,16 @@ class Retrieve:
         Args:
             caller: for the metrics.
             parts: text, and bytes of versions.
+
+        Raises:
+            NotFoundError: one of the versions was deleted meanwhile.
         """
+        generation = self._objects.generation()
         reader = Reader(self._objects, batches(parts))
         while (piece := await reader.next()) is not None:
             batch, view = piece
+            if self._objects.generation() != generation:
+                await asyncio.to_thread(self.check, batch.versions, generation)
             for tier, size in batch.stored.items():
                 telemetry.bytes_retrieved(caller.institution, tier).inc(size)
             yield view
@@ -58,6 +65,34 @@ class Retrieve:
     def read(self, version: Version, offset: int, length: int) -> bytes:
         """Some bytes of a version's Part 10 file; blocks. For headers and the like: held whole in memory."""
         return b"".join(self._objects.read(where) for where in ranges_of(version, offset, length))
+
+    def fill(self, room: memoryview, version: Version, offset: int) -> None:
+        """Fill `room` with bytes of a version's Part 10 file from `offset` on; blocks. Raises DamagedError."""
+        at = 0
+        for where in ranges_of(version, offset, len(room)):
+            self._objects.read_into(where, room[at : at + where.length])
+            at += where.length
+
+    def generation(self) -> int:
+        """To be asked before versions are looked up whose bytes are read much later, for `check`."""
+        return self._objects.generation()
+
+    def check(self, versions: Iterable[Version], generation: int) -> None:
+        """See that bytes which were read of versions are theirs still: those of what is deleted go after a while.
+
+        Blocks if anything was deleted, and only then.
+
+        Args:
+            versions: whose bytes were read.
+            generation: what it was before they were looked up.
+
+        Raises:
+            NotFoundError: one of them was deleted; what was read of it is not to be sent.
+        """
+        if self._objects.generation() == generation:
+            return
+        for one in versions:
+            self._index.version(Scope(one.institution, one.study_uid, one.series_uid, one.instance_uid, one.number))
 
     def expect(self, extents: Iterable[tuple[Version, int, int]]) -> None:
         """Have what is going to be read brought nearer: offset and length in a version's file."""

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+USER: Final = "user:"
+"""What the name of a caller begins with that has shown a passcode."""
 
 
 class Role(StrEnum):
@@ -9,6 +13,7 @@ class Role(StrEnum):
 
     READ = "read"
     WRITE = "write"
+    DELETE = "delete"
     ADMIN = "admin"  # implies the others
 
 
@@ -25,7 +30,7 @@ class Caller:
     """A caller of one institution."""
 
     institution: str
-    name: str  # "ae:CT1", "token:viewer", "anonymous"
+    name: str  # "ae:CT1", "certificate:ct-1", "user:anna", "token:viewer", "anonymous"
     address: str  # the sender's, without port; behind a trusted balancer the one it names
     protocol: Protocol
     roles: frozenset[Role]

@@ -1,4 +1,4 @@
-"""What is committed: requests to store and entries for the journal, and what came of them."""
+"""What is committed: requests to store or to change, entries for the journal, and what came of them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,11 @@ class Action(StrEnum):
     READ_COUNT = "read-count"  # the accesses of an interval that has closed
     QUERY = "query"
     DELETE = "delete"
+    HOLD = "hold"  # from now on nothing of a study may be deleted
+    RELEASE = "release"  # it may be again
+    SCHEDULE = "schedule"  # a worklist item was put or changed
+    UNSCHEDULE = "unschedule"
+    PERFORM = "perform"  # a modality told of a performed procedure step
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,27 @@ class JournalRequest:
     detail: tuple[tuple[str, str | int], ...]  # bounded; what was read, asked or refused, and why
 
 
-Request: TypeAlias = StoreRequest | JournalRequest
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """Something to be done to what is stored, by the administration: a deletion, a hold set or lifted."""
+
+    caller: Caller
+    action: Action  # DELETE, HOLD or RELEASE
+    at: datetime  # aware, UTC
+    study_uid: Uid
+    series_uid: Uid | None  # None: the whole study
+    instance_uid: Uid | None  # None: the whole series
+    reason: str  # bounded
+
+    @property
+    def name(self) -> str:
+        """What it is about, for messages."""
+        if self.instance_uid is not None:
+            return f"instance {self.instance_uid}"
+        return f"study {self.study_uid}" if self.series_uid is None else f"series {self.series_uid}"
+
+
+Request: TypeAlias = StoreRequest | JournalRequest | ChangeRequest
 
 
 class CommitKind(StrEnum):
@@ -65,6 +90,7 @@ class CommitKind(StrEnum):
     DUPLICATE = "duplicate"  # the same data set and transfer syntax were stored already
     CONFLICT = "conflict"  # differs from what is stored, and the request refuses a new version
     JOURNALED = "journaled"
+    CHANGED = "changed"  # what a ChangeRequest asks for is done
     FAILED = "failed"  # nothing became visible
 
 
@@ -75,4 +101,5 @@ class Committed:
     kind: CommitKind
     version: int = 0  # of the instance; 0 if none
     patient_differs: bool = False
+    instances: int = 0  # that a deletion removed
     error: ImagerepoError | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TypeAlias
 
+from imagerepo.model.header import Header
 from imagerepo.model.uids import Uid
 
 MOST_VALUES = 1000
@@ -13,25 +14,34 @@ MOST_VALUES = 1000
 class Level(StrEnum):
     """The level whose entities are returned."""
 
+    PATIENT = "patient"
     STUDY = "study"
     SERIES = "series"
     INSTANCE = "instance"
 
+    @property
+    def depth(self) -> int:
+        """Levels above it."""
+        return _LEVELS.index(self)
+
+
+_LEVELS = tuple(Level)
+
 
 class Key(Enum):
-    """Attributes that can be matched: (tag, VR, level the attribute belongs to)."""
+    """Attributes that the index matches: (tag, VR, level the attribute belongs to)."""
 
+    PATIENT_NAME = ("00100010", "PN", Level.PATIENT)
+    PATIENT_ID = ("00100020", "LO", Level.PATIENT)
+    ISSUER_OF_PATIENT_ID = ("00100021", "LO", Level.PATIENT)
+    PATIENT_BIRTH_DATE = ("00100030", "DA", Level.PATIENT)
+    PATIENT_SEX = ("00100040", "CS", Level.PATIENT)
     STUDY_DATE = ("00080020", "DA", Level.STUDY)
     STUDY_TIME = ("00080030", "TM", Level.STUDY)
     ACCESSION_NUMBER = ("00080050", "SH", Level.STUDY)
     MODALITIES_IN_STUDY = ("00080061", "CS", Level.STUDY)
     REFERRING_PHYSICIAN_NAME = ("00080090", "PN", Level.STUDY)
     STUDY_DESCRIPTION = ("00081030", "LO", Level.STUDY)
-    PATIENT_NAME = ("00100010", "PN", Level.STUDY)
-    PATIENT_ID = ("00100020", "LO", Level.STUDY)
-    ISSUER_OF_PATIENT_ID = ("00100021", "LO", Level.STUDY)
-    PATIENT_BIRTH_DATE = ("00100030", "DA", Level.STUDY)
-    PATIENT_SEX = ("00100040", "CS", Level.STUDY)
     STUDY_INSTANCE_UID = ("0020000D", "UI", Level.STUDY)
     STUDY_ID = ("00200010", "SH", Level.STUDY)
     MODALITY = ("00080060", "CS", Level.SERIES)
@@ -51,9 +61,16 @@ class Key(Enum):
         self.level = level
 
 
+TIME_OF = {
+    Key.STUDY_DATE: Key.STUDY_TIME,
+    Key.PERFORMED_STEP_START_DATE: Key.PERFORMED_STEP_START_TIME,
+}
+"""Dates that can be matched together with their times."""
+
+
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """Single value matching (C.2.2.2.1); names without regard to case."""
+    """Single value matching (C.2.2.2.1); of names without regard to case, and of one component group if it is one."""
 
     value: str
 
@@ -67,7 +84,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """Wild card matching (C.2.2.2.4): `*` any run, `?` one character."""
+    """Wild card matching (C.2.2.2.4): `*` any run, `?` one character; names as in Equals."""
 
     pattern: str
 
@@ -80,18 +97,68 @@ class Between:
     high: str
 
 
-Match: TypeAlias = Equals | OneOf | Wildcard | Between
+@dataclass(frozen=True, slots=True)
+class BetweenMoments:
+    """Range matching of a date and its time as one (C.2.2.2.5), asked of the date's key (one of TIME_OF).
+
+    Both ends are included, YYYYMMDD with as much of HHMMSS.FFFFFF behind it as is known; '' is open. What has a date
+    and no time matches wherever its date lies within those of the ends.
+    """
+
+    low: str
+    high: str
+
+
+def together(date: Between, time: Between) -> BetweenMoments:
+    """A range of dates and one of times as one: from the first one's time to the last one's."""
+    return BetweenMoments(date.low and date.low + time.low, date.high and date.high + time.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """Fuzzy semantic matching of a person name (C.2.2.2.1): each word begins one of the name's, in any order."""
+
+    name: str
+
+
+Match: TypeAlias = Equals | OneOf | Wildcard | Between | BetweenMoments | Fuzzy
+
+Path: TypeAlias = tuple[str, ...]
+"""Tags from the outermost sequence to the attribute: ("00400275", "00401001"); one tag: at the top level."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search within one institution."""
+    """A search within one institution.
+
+    Attributes of any level may be asked for at any other: of a deeper one it is enough that one of the entity's own
+    has all that is asked of that level (relational queries, PS3.4 C.4.1.2.2.1); who wants hierarchical queries checks.
+    """
 
     institution: str
     level: Level
     matches: tuple[tuple[Key, Match], ...]
-    limit: int  # entities returned at the most
+    limit: int  # entities returned at the most; of `pages`: in all
     offset: int = 0  # entities passed over
+    optional: tuple[tuple[Path, Match], ...] = ()
+    """Matched in stored headers, those of an entity's first instance; keys in one sequence hold of one of its items
+    (C.2.2.2.6)."""
+    with_header: bool = False
+    """Whether what is found comes with the header of its first instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRow:
+    """A patient as the index has it: studies that share a Patient ID and its issuer."""
+
+    patient_id: str
+    issuer_of_patient_id: str
+    name: str
+    birth_date: str
+    sex: str
+    study_count: int
+    series_count: int
+    instance_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +214,13 @@ class InstanceRow:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One entity found: its own row below those of its ancestors, as deep as the query's level."""
+    """One entity found: its own row below those of its ancestors, as deep as the query's level.
+
+    Of a patient `study` is the first of its studies that matched: whose name and birth date the patient has.
+    """
 
     study: StudyRow
     series: SeriesRow | None = None
     instance: InstanceRow | None = None
+    patient: PatientRow | None = None  # at the level of patients alone
+    header: Header | None = None  # where the query wants it, unless it cannot be had

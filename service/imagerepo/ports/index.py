@@ -1,6 +1,6 @@
 """What is stored, found by name or by query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -63,6 +63,14 @@ class Index(Protocol):
 
     def search(self, query: Query) -> Sequence[Found]:
         """Entities that match, at most `query.limit`, in an order that is stable while nothing is stored."""
+        ...
+
+    def pages(self, query: Query) -> Iterator[Sequence[Found]]:
+        """All entities that match, from the query's offset on and at most its limit, a page at a time.
+
+        What is there when the first page is asked for, and stays, comes once, whatever is stored meanwhile. No read
+        outlives a page, so pages may be taken as slowly as a peer takes them.
+        """
         ...
 
     def study_of(self, scope: Scope) -> str:

@@ -25,6 +25,13 @@ class Objects(Protocol):
         """Likewise if that needs no waiting (it is in memory); else say so, `room` being undefined. Never blocks."""
         ...
 
+    def generation(self) -> int:
+        """A number that grows before bytes of anything that was deleted go; costs nothing.
+
+        Bytes that were read while it stayed what it was before their version was looked up are that version's.
+        """
+        ...
+
     def expect(self, ranges: Iterable[Range]) -> None:
         """Have what is going to be read brought nearer; returns before it is, and raises nothing."""
         ...

@@ -1,28 +1,46 @@
-"""The parent's part in the process that works ahead: started beside the workers, and again if it died."""
+"""The parent's part in processes without a port: started beside the workers, and again if they died."""
 
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
-from imagerepo.processes.spec import Spec
+from imagerepo.errors import ImagerepoError
+from imagerepo.processes.spec import TASKS_WRITER, Spec
 
 log = logging.getLogger(__name__)
 
 _FIRST = 1.0  # seconds from the server's start to its own
 _BACKOFF = 2.0  # from one start to the next at least
-_ENDED_WITHIN = 1.0  # seconds after SIGTERM, then it is killed
-_LOWEST = 19  # niceness
-_MODULE = "imagerepo.processes.readying_worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What such a process does."""
+
+    name: str  # in logs, and of its module: NAME_worker
+    niceness: int
+    ended_within: float  # seconds after SIGTERM, then it is killed
+    writer: str | None = None  # by which it writes to the data folder; None: it does not
+
+
+READYING = Duty("readying", 19, 1.0)
+TASKS = Duty("task", 5, 4.0, TASKS_WRITER)  # behind whoever sends and reads, before what nobody waits for
+DUTIES = (READYING, TASKS)
 
 
 class Attendant:
-    """Keeps it running. Whatever becomes of it, serving goes on."""
+    """Keeps one running. Whatever becomes of it, serving goes on."""
 
-    def __init__(self, spec: Spec, lock: int, parent: int) -> None:
+    def __init__(self, duty: Duty, spec: Spec, lock: int, parent: int) -> None:
         """Prepare; `lock` is the descriptor of the folder's lock, `parent` that of the pipe which ends it with us."""
-        self._command = [sys.executable, "-m", _MODULE, str(spec.file), str(parent)]
+        self._duty = duty
+        self._spec = spec
+        module = f"imagerepo.processes.{duty.name}_worker"
+        self._command = [sys.executable, "-m", module, str(spec.file), str(parent)]
         self._descriptors = (parent, lock)
         self._process: subprocess.Popen[bytes] | None = None
         self._due: float | None = None  # monotonic seconds before which it is not started
@@ -30,13 +48,14 @@ class Attendant:
     def _start(self) -> None:
         self._due = time.monotonic() + _BACKOFF
         try:
+            if self._process is not None and self._duty.writer is not None:
+                self._spec.folder.recover_writer(self._duty.writer)
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=self._descriptors
             )
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, _LOWEST)
-        except OSError as error:
-            self._process = None
-            log.warning("readying.not_started", extra={"reason": str(error)})
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, self._duty.niceness)
+        except (ImagerepoError, sqlite3.Error, OSError) as error:
+            log.warning("attendant.not_started", extra={"duty": self._duty.name, "reason": str(error)})
 
     def tick(self) -> None:
         """Start it a moment after the server; again if it died, but not over and over."""
@@ -46,8 +65,13 @@ class Attendant:
         if now < self._due or (self._process is not None and self._process.poll() is None):
             return
         if self._process is not None:
-            log.warning("readying.died", extra={"status": self._process.returncode})
+            log.warning("attendant.died", extra={"duty": self._duty.name, "status": self._process.returncode})
         self._start()
+
+    def tell(self) -> None:
+        """Have it end."""
+        if self._process is not None:
+            self._process.terminate()
 
     def stop(self) -> None:
         """End it; there is nothing that it could lose."""
@@ -55,7 +79,7 @@ class Attendant:
             return
         self._process.terminate()
         try:
-            self._process.wait(_ENDED_WITHIN)
+            self._process.wait(self._duty.ended_within)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -15,18 +15,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
-from imagerepo.errors import SettingsError, UnavailableError
-from imagerepo.processes import assembly, logs, metrics
+from imagerepo.errors import UnavailableError
+from imagerepo.processes import assembly, logs, metrics, reloading
 from imagerepo.processes.assembly import Assembled
 from imagerepo.processes.sharing import Crowd, Sharing
 from imagerepo.processes.spec import Kind, Name, Spec, names
-from imagerepo.settings import Settings, load, with_institutions_of
+from imagerepo.tls.keyring import Keyring
 
 log = logging.getLogger(__name__)
 
 _SWITCH = 0.0005  # seconds a thread may keep the interpreter while others wait
-_LOOK = 2.0  # seconds between looks at the settings file
+_LOOK = 2.0  # seconds between looks for commits to finish
+
+
+@dataclass(frozen=True, slots=True)
+class Secure:
+    """A port of TLS."""
+
+    listener: socket.socket
+    keyring: Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +46,27 @@ class Child:
     spec: Spec
     assembled: Assembled
     listener: socket.socket
+    secure: Secure | None
     sharing: Sharing
     crowd: Crowd
 
+    def close_listeners(self) -> None:
+        """Accept nothing more."""
+        self.listener.close()
+        if self.secure is not None:
+            self.secure.listener.close()
+
 
 def start(kind: Kind, arguments: list[str]) -> Child:
-    """Begin a worker from its command line: ordinal, run folder's spec, and descriptors of listener and parent."""
-    ordinal, file, listener, parent = int(arguments[0]), Path(arguments[1]), int(arguments[2]), int(arguments[3])
+    """Begin a worker from its command line.
+
+    Args:
+        kind: what it serves.
+        arguments: ordinal, the run folder's spec, the descriptors of the parent's pipe, of the listener in the clear
+            and, if there is one, of that of TLS.
+    """
+    ordinal, file, parent, listener = int(arguments[0]), Path(arguments[1]), int(arguments[2]), int(arguments[3])
+    secure = [int(descriptor) for descriptor in arguments[4:]]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setswitchinterval(_SWITCH)
     threading.Thread(target=die_with, args=(parent,), name="parent", daemon=True).start()
@@ -52,15 +75,16 @@ def start(kind: Kind, arguments: list[str]) -> Child:
     metrics.back_with_blocks(spec.folder.metrics, spec.settings.tenants[0].id)
     name = Name(kind, ordinal)
     assembled = assembly.embedded(spec.settings, spec.folder, str(name))
-    if spec.config is not None:
-        watch = (spec.config, spec.settings, assembled)
-        threading.Thread(target=_reload, args=watch, name="reload", daemon=True).start()
-    threading.Thread(target=_tend, args=(assembled,), name="tend", daemon=True).start()
+    keys = reloading.keyring(spec.settings) if secure else None
+    reloading.begin(spec, assembled, keys)
+    threading.Thread(target=tend, args=(assembled.commits,), name="tend", daemon=True).start()
     everyone = names(spec.workers)
     sharing = Sharing(spec.sharing, len(everyone))
     mine = [place for place, one in enumerate(everyone) if one.kind is kind]
     crowd = Crowd(sharing, everyone.index(name), range(mine[0], mine[-1] + 1))
-    return Child(name, spec, assembled, socket.socket(fileno=listener), sharing, crowd)
+    plain, *of_tls = (socket.socket(fileno=descriptor) for descriptor in (listener, *secure))
+    beside = Secure(of_tls[0], keys) if keys is not None else None
+    return Child(name, spec, assembled, plain, beside, sharing, crowd)
 
 
 def on_terminate(then: Callable[[], object]) -> None:
@@ -78,36 +102,19 @@ def die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _reload(config: Path, settings: Settings, assembled: Assembled) -> None:
-    """Use the file's institutions as soon as it changes; keep the old ones if it cannot be used."""
-    seen = _stamp(config)
-    while True:
-        time.sleep(_LOOK)
-        stamp = _stamp(config)
-        if stamp == seen:
-            continue
-        seen = stamp
-        try:
-            assembled.repository.access.replace(with_institutions_of(settings, load(config, {})).tenants)
-        except SettingsError as error:
-            log.error("settings.not_reloaded", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
-        else:
-            log.info("settings.reloaded")
+class Tended(Protocol):
+    """What may have something left to do."""
+
+    def tend(self) -> None:
+        """Do it. Raises UnavailableError."""
+        ...
 
 
-def _tend(assembled: Assembled) -> None:
+def tend(commits: Tended) -> None:
     """Finish commits whose rows could not be written, even if nobody sends any more."""
     while True:
         time.sleep(_LOOK)
         try:
-            assembled.commits.tend()
+            commits.tend()
         except UnavailableError as error:
             log.warning("commit.rows_wait", extra={"reason": str(error)})
-
-
-def _stamp(config: Path) -> tuple[int, int] | None:
-    try:
-        stat = config.stat()
-    except OSError:
-        return None
-    return (stat.st_mtime_ns, stat.st_size)

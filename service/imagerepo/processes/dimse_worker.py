@@ -3,6 +3,7 @@
 import sys
 import threading
 
+from imagerepo.dimse.opening import SecureListener
 from imagerepo.dimse.server import DimseServer
 from imagerepo.processes import child
 from imagerepo.processes.child import Child
@@ -16,7 +17,9 @@ def _serve(me: Child) -> None:
     stop = threading.Event()
     child.on_terminate(stop.set)
     places = _Places(me, settings.dimse.max_associations)
-    server = DimseServer(me.assembled.repository, me.listener, admit=places.take, leave=places.give_back)
+    secure = None if me.secure is None else SecureListener(me.secure.listener, me.secure.keyring)
+    repository = me.assembled.repository
+    server = DimseServer(repository, me.listener, secure=secure, admit=places.take, leave=places.give_back)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     print("ready", flush=True)  # noqa: T201 - the parent reads it
     stop.wait()

@@ -1,8 +1,4 @@
-"""One HTTP process: uvicorn over connections that this process accepts itself.
-
-Processes share one listening socket. One that has more connections than another leaves the next to it for a moment:
-left to the event loops, whichever wakes first takes all that wait.
-"""
+"""One HTTP process: uvicorn over connections that this process accepts itself."""
 
 import asyncio
 import contextlib
@@ -20,16 +16,16 @@ from imagerepo.dicomweb import routes as dicomweb
 from imagerepo.errors import UnavailableError
 from imagerepo.processes import child, metrics
 from imagerepo.processes.child import Child
+from imagerepo.processes.http_accept import Accepting
 from imagerepo.processes.spec import Kind
 from imagerepo.rest import routes as rest
 from imagerepo.ui import routes as ui
 from imagerepo.web.app import make_app
-from imagerepo.web.proxied import GuardedProtocol, end_stalled, protocol_class
+from imagerepo.web.proxied import end_stalled, protocol_class
 from imagerepo.web.state import ServingState
 
 log = logging.getLogger(__name__)
 
-_POLITE = 0.005  # seconds left to a worker with fewer connections
 _CLOSE_EVERY = 1.0  # seconds between looks for audit intervals that are over
 _THREADS = 32  # that wait for a commit or a disk: those who wait together share a flush
 _TELL_EVERY = 0.1  # seconds
@@ -70,7 +66,7 @@ async def _serve(me: Child) -> None:
     repository = me.assembled.repository
     state = ServingState(
         draining=lambda: me.sharing.draining,
-        render_metrics=lambda: metrics.render(me.spec.folder.metrics, repository.index),
+        render_metrics=lambda: metrics.render(me.spec.folder.metrics, repository.index, me.assembled.tasks),
     )
     app = make_app(repository, [*dicomweb.routes(repository), *rest.routes(repository), *ui.routes(repository)], state)
     settings = me.spec.settings
@@ -94,65 +90,27 @@ async def _serve(me: Child) -> None:
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="blocking"))
     serving = loop.create_task(server.serve(sockets=[]))
     await server.up.wait()
-    accepting = loop.create_task(_accept(me, server, make))
+    accept = Accepting(settings, server, make, me.crowd)
+    accepting = [loop.create_task(accept.plain(me.listener))]
+    if me.secure is not None:
+        accepting.append(loop.create_task(accept.secure(me.secure.listener, me.secure.keyring)))
     watching = loop.create_task(end_stalled(server.server_state.connections, settings.http.send_timeout))
     auditing = loop.create_task(_close_intervals(me))
     stop = asyncio.Event()
     child.on_terminate(lambda: loop.call_soon_threadsafe(stop.set))
     print("ready", flush=True)  # noqa: T201 - the parent reads it
     await stop.wait()
-    accepting.cancel()
+    for one in accepting:
+        one.cancel()
     # Its reader must be off the loop first: the parent keeps the socket open, so that epoll would go on reporting
     # connections that wait there, and the loop would spin on a descriptor that it no longer knows.
-    await asyncio.wait([accepting])
-    me.listener.close()
+    await asyncio.wait(accepting)
+    me.close_listeners()
     server.should_exit = True
     await serving
     watching.cancel()
     auditing.cancel()
     await repository.audit.close(force=True)
-
-
-async def _accept(me: Child, server: uvicorn.Server, make: type[GuardedProtocol]) -> None:
-    loop = asyncio.get_running_loop()
-    me.listener.setblocking(False)
-    readable = asyncio.Event()
-    loop.add_reader(me.listener, readable.set)
-    try:
-        while True:
-            await readable.wait()
-            if me.crowd.ahead():
-                await asyncio.sleep(_POLITE)
-            try:
-                connection, _ = me.listener.accept()
-            except BlockingIOError:
-                readable.clear()
-                continue
-            except OSError:  # out of descriptors, or the peer has gone: the next may do
-                await asyncio.sleep(_POLITE)
-                continue
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            me.crowd.enter()
-            protocol = make(config=server.config, server_state=server.server_state, app_state={})
-            try:
-                await loop.connect_accepted_socket(lambda made=protocol: _counted(made, me), connection)
-            except OSError:  # reset before it began
-                me.crowd.leave()
-                connection.close()
-    finally:
-        loop.remove_reader(me.listener)
-
-
-def _counted(protocol: asyncio.Protocol, me: Child) -> asyncio.Protocol:
-    """Have the crowd told when the connection ends."""
-    lost = protocol.connection_lost
-
-    def connection_lost(exc: Exception | None) -> None:
-        me.crowd.leave()
-        lost(exc)
-
-    protocol.connection_lost = connection_lost  # pyright: ignore[reportAttributeAccessIssue] - one instance's
-    return protocol
 
 
 async def _close_intervals(me: Child) -> None:

@@ -1,4 +1,4 @@
-"""What /metrics says: the counters of all processes, and what one query of the index tells."""
+"""What /metrics says: the counters of all processes, and what queries of index and tasks tell."""
 
 import logging
 import os
@@ -12,13 +12,15 @@ from prometheus_client.registry import Collector
 
 from imagerepo import telemetry
 from imagerepo.ports.index import Index
+from imagerepo.ports.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 
-class _FromIndex(Collector):
-    def __init__(self, index: Index) -> None:
+class _FromDisk(Collector):
+    def __init__(self, index: Index, tasks: Tasks) -> None:
         self._index = index
+        self._tasks = tasks
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         stored = GaugeMetricFamily(
@@ -28,7 +30,10 @@ class _FromIndex(Collector):
             for tier, size in holdings.bytes_by_tier.items():
                 stored.add_metric([institution, tier], size)
         yield stored
-        yield GaugeMetricFamily("imagerepo_tasks_pending", "Deferred work that waits.", labels=["kind"])
+        waiting = GaugeMetricFamily("imagerepo_tasks_pending", "Deferred work that waits.", labels=["kind"])
+        for kind, count in self._tasks.pending().items():
+            waiting.add_metric([kind], count)
+        yield waiting
 
 
 def back_with_blocks(folder: Path, institution: str) -> None:
@@ -48,9 +53,9 @@ def back_with_blocks(folder: Path, institution: str) -> None:
             os.close(descriptor)
 
 
-def render(folder: Path, index: Index) -> bytes:
+def render(folder: Path, index: Index, tasks: Tasks) -> bytes:
     """The text that Prometheus scrapes; blocks for a few milliseconds."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))
-    registry.register(_FromIndex(index))
+    registry.register(_FromDisk(index, tasks))
     return generate_latest(registry)

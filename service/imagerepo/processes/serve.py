@@ -2,22 +2,23 @@
 
 import logging
 import resource
-import socket
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagerepo.errors import SettingsError
 from imagerepo.processes import assembly, supervise
 from imagerepo.processes.assembly import FolderLock
 from imagerepo.processes.journal import Anchorer
-from imagerepo.processes.spec import Kind, Spec, names
+from imagerepo.processes.listeners import Listeners, Port
+from imagerepo.processes.spec import Spec, writers
 from imagerepo.processes.supervise import Supervisor
-from imagerepo.settings import Settings, split_listen
+from imagerepo.settings import Settings
+from imagerepo.tls import server
+from imagerepo.tls.material import check_period
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 1024
 _DESCRIPTORS = 1024  # of a worker besides its connections: stored files, the index, connections being refused
 
 
@@ -27,6 +28,8 @@ class Addresses:
 
     http: tuple[str, int]
     dimse: tuple[str, int]
+    https: tuple[str, int] | None = None
+    dimse_tls: tuple[str, int] | None = None
 
 
 def serve(settings: Settings, config: Path | None, ready: Callable[[Addresses], None]) -> None:
@@ -38,25 +41,23 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[Addresses], 
     stop: list[int] = []
     supervise.on_signals(stop)
     _allow_descriptors(settings)
+    _check_certificates(settings)
     data = settings.data.absolute()
     with FolderLock(data) as lock:
-        listeners = {
-            Kind.HTTP: _bind("listen", settings.listen),
-            Kind.DIMSE: _bind("dicom_listen", settings.dicom_listen),
-        }
+        listeners = Listeners.bind(settings)
         count = settings.workers or supervise.default_workers()
-        folder, replayed = assembly.make_ready(data, [str(name) for name in names(count)])
+        folder, replayed = assembly.make_ready(data, writers(count))
         if replayed.commits:
             log.warning("index.replayed", extra={"commits": replayed.commits, "instances": replayed.instances})
+        assembly.begin_work(settings, folder)
         spec = Spec(settings=settings, config=config, data=data, start=folder.start, workers=count)
         supervisor = Supervisor(spec, listeners, lock.descriptor)
         anchorer = Anchorer(settings, data)
         try:
-            _listen(settings, listeners)
+            listeners.listen()
             supervisor.start()
             if not stop:
-                http, dimse = (_address(listeners[kind]) for kind in (Kind.HTTP, Kind.DIMSE))
-                ready(Addresses(http, dimse))
+                ready(_addresses(listeners))
             while not stop:
                 supervisor.tick()
                 anchorer.tick()
@@ -82,22 +83,18 @@ def _allow_descriptors(settings: Settings) -> None:
         )
 
 
-def _bind(setting: str, listen: str) -> socket.socket:
-    try:
-        return supervise.bind(split_listen(listen))
-    except OSError as error:
-        raise SettingsError(f"{setting}: cannot listen on {listen}: {error.strerror}") from error
+def _addresses(listeners: Listeners) -> Addresses:
+    http, dimse = listeners.address(Port.HTTP), listeners.address(Port.DIMSE)
+    assert http is not None
+    assert dimse is not None
+    return Addresses(http, dimse, listeners.address(Port.HTTPS), listeners.address(Port.DIMSE_TLS))
 
 
-def _listen(settings: Settings, listeners: dict[Kind, socket.socket]) -> None:
-    named = {Kind.HTTP: ("listen", settings.listen), Kind.DIMSE: ("dicom_listen", settings.dicom_listen)}
-    for kind, (setting, listen) in named.items():
-        try:
-            listeners[kind].listen(_BACKLOG)
-        except OSError as error:
-            raise SettingsError(f"{setting}: cannot listen on {listen}: {error.strerror}") from error
-
-
-def _address(listener: socket.socket) -> tuple[str, int]:
-    host, port = listener.getsockname()[:2]
-    return host, port
+def _check_certificates(settings: Settings) -> None:
+    """Refuse certificates that workers could not serve with. Raises SettingsError."""
+    if settings.tls.key is None:
+        return
+    authorities = [one.client_ca for one in settings.tenants if one.client_ca is not None]
+    check_period(server.build(settings.tls, authorities).pair, "tls")
+    if settings.tls.key.stat().st_mode & stat.S_IROTH:
+        log.warning("tls.key_readable_by_all", extra={"file": str(settings.tls.key), "do": "chmod o-r"})

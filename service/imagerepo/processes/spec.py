@@ -33,6 +33,15 @@ def names(count: int) -> list[Name]:
     return [Name(kind, ordinal) for kind in Kind for ordinal in range(count)]
 
 
+TASKS_WRITER = "task-0"
+"""The name that the process which does tasks writes the journal by."""
+
+
+def writers(count: int) -> list[str]:
+    """All who write to the data folder, where there are `count` workers of each kind."""
+    return [*(str(name) for name in names(count)), TASKS_WRITER]
+
+
 class Spec(BaseModel):
     """What all workers are told, as a file in the run folder."""
 
@@ -45,7 +54,7 @@ class Spec(BaseModel):
     @property
     def folder(self) -> Folder:
         """The data folder, made ready."""
-        return Folder(self.data, self.start, tuple(str(name) for name in names(self.workers)))
+        return Folder(self.data, self.start, tuple(writers(self.workers)))
 
     @property
     def sharing(self) -> Path:

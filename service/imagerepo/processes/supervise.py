@@ -4,7 +4,6 @@ import logging
 import os
 import select
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from typing import cast
 from prometheus_client import multiprocess
 
 from imagerepo.errors import ImagerepoError, UnavailableError
-from imagerepo.processes.attendant import Attendant
+from imagerepo.processes.attendant import DUTIES, Attendant
+from imagerepo.processes.listeners import Listeners
 from imagerepo.processes.sharing import Sharing
 from imagerepo.processes.spec import Kind, Name, Spec, names
 
@@ -43,7 +43,7 @@ class _Worker:
 class Supervisor:
     """Keeps the workers of one server running."""
 
-    def __init__(self, spec: Spec, listeners: dict[Kind, socket.socket], lock: int) -> None:
+    def __init__(self, spec: Spec, listeners: Listeners, lock: int) -> None:
         """Prepare; `lock` is the descriptor of the folder's lock, which the workers hold too."""
         self._spec = spec
         self._listeners = listeners
@@ -52,7 +52,7 @@ class Supervisor:
         self.sharing = Sharing.create(spec.sharing, len(self._names))
         self._mine, self._theirs = os.pipe()
         self._workers: list[_Worker] = []
-        self._attendant = Attendant(spec, lock, self._mine)
+        self._attendants = [Attendant(duty, spec, lock, self._mine) for duty in DUTIES]
 
     def start(self) -> None:
         """Start all workers and wait until they serve. Raises UnavailableError."""
@@ -66,14 +66,17 @@ class Supervisor:
         for place, worker in enumerate(self._workers):
             if worker.process.poll() is not None:
                 self._replace(place, worker)
-        self._attendant.tick()
+        for attendant in self._attendants:
+            attendant.tick()
         self._spec.folder.checkpoint()
+        self._spec.folder.reclaim(self._spec.settings.deletion.reclaim_delay)
         time.sleep(_TICK)
 
     def drain(self) -> None:
         """End: associations first, while HTTP still tells that we are not ready; then HTTP. Within the grace."""
         self.sharing.drain()
-        self._attendant.stop()
+        for attendant in self._attendants:
+            attendant.tell()
         time.sleep(self._spec.settings.drain_delay)
         grace = self._spec.settings.drain_grace
         begun = time.monotonic()
@@ -86,7 +89,7 @@ class Supervisor:
         self.kill()
 
     def _tell(self, kind: Kind) -> None:
-        self._listeners[kind].close()  # whoever comes now is refused at once
+        self._listeners.close(kind)  # whoever comes now is refused at once
         for worker in self._workers:
             if worker.name.kind is kind:
                 worker.process.terminate()
@@ -98,7 +101,8 @@ class Supervisor:
 
     def kill(self) -> None:
         """End whatever still runs."""
-        self._attendant.stop()
+        for attendant in self._attendants:
+            attendant.stop()
         for worker in self._workers:
             if worker.process.poll() is None:
                 log.warning("worker.killed", extra={"worker": str(worker.name)})
@@ -108,15 +112,15 @@ class Supervisor:
         os.close(self._mine)
 
     def _spawn(self, name: Name) -> _Worker:
-        listener = self._listeners[name.kind].fileno()
+        listeners = self._listeners.descriptors(name.kind)
         module = f"imagerepo.processes.{name.kind}_worker"
         command = [sys.executable, "-m", module, str(name.ordinal), str(self._spec.file)]
         process = subprocess.Popen(  # noqa: S603 - our own module
-            [*command, str(listener), str(self._mine)],
+            [*command, str(self._mine), *map(str, listeners)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
-            pass_fds=(listener, self._mine, self._lock),
+            pass_fds=(*listeners, self._mine, self._lock),
             env={**_MALLOC, **os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._spec.folder.metrics)},
         )
         return _Worker(name, process, time.monotonic())
@@ -147,16 +151,6 @@ def _wait_until(process: subprocess.Popen[str], deadline: float) -> None:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         log.info("worker.still_ending", extra={"pid": process.pid})
-
-
-def bind(listen: tuple[str, int]) -> socket.socket:
-    """A bound socket, inheritable, which does not listen yet."""
-    host, port = listen
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((host, port))
-    return made
 
 
 def on_signals(stop: list[int]) -> None:

@@ -26,11 +26,7 @@ class Image:
 
     async def file(self, exchange: Exchange) -> None:
         """One file."""
-        number = _version(exchange.query_value("version"))
-        scope = Scope(
-            exchange.caller.institution, instance_uid=exchange.uid("uid", "SOP Instance UID"), version=number
-        )
-        version = exchange.repository.retrieve.version(scope)
+        version = exchange.repository.retrieve.version(version_scope(exchange))
         self._first_image.asked(exchange.caller, version.study_uid)
         await exchange.repository.audit.read(exchange.caller, version.study_uid)
         tag = etag(digest_of(version), "file")
@@ -53,6 +49,12 @@ class Image:
             if asked is None:
                 self._first_image.sent(exchange.caller, version.study_uid)
         await exchange.end()
+
+
+def version_scope(exchange: Exchange) -> Scope:
+    """The version that path and query name. Raises BadRequestError."""
+    number = _version(exchange.query_value("version"))
+    return Scope(exchange.caller.institution, instance_uid=exchange.uid("uid", "SOP Instance UID"), version=number)
 
 
 def _version(text: str | None) -> int | None:

@@ -1,6 +1,6 @@
 """The start page: what this is, what it holds, the latest studies.
 
-Everything from a data set is hostile until escaped; the page may load nothing and run nothing
+Everything from a data set is hostile until escaped; the page may load nothing but our pictures, and run nothing
 (Content-Security-Policy).
 """
 
@@ -19,10 +19,12 @@ table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid #8884;vertical-align:top}
 td.n{text-align:right;font-variant-numeric:tabular-nums}
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
+td.p{width:64px}td.p img{display:block;max-width:64px;max-height:64px;background:#000}
 .muted{opacity:.7}.flag{color:#b00020}
 """
 CONTENT_SECURITY_POLICY = (
-    b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    b"default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
 )
 
 
@@ -85,7 +87,7 @@ def _human(size: float) -> str:
 def _studies(prefix: str, studies: Sequence[StudyRow]) -> str:
     if not studies:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in ("Date", "Patient", "Description", "Modalities", "Images", ""))
+    head = "".join(f"<th>{name}</th>" for name in ("", "Date", "Patient", "Description", "Modalities", "Images", ""))
     rows = "".join(_row(prefix, study) for study in studies)
     return f"<h2>Latest studies</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
@@ -93,9 +95,13 @@ def _studies(prefix: str, studies: Sequence[StudyRow]) -> str:
 def _row(prefix: str, study: StudyRow) -> str:
     metadata = escape(f"{prefix}/dicom-web/studies/{study.uid}/metadata")
     archive = escape(f"{prefix}/study/{study.uid}")
+    # Without an image there is no picture, and an empty alternative text leaves the cell empty.
+    picture = escape(f"{prefix}/dicom-web/studies/{study.uid}/thumbnail?viewport=")
     flag = ' <span class="flag">patient attributes disagree</span>' if study.patient_differs else ""
     return (
-        f"<tr><td>{escape(_date(study.date))}</td>"
+        f'<tr><td class="p"><a href="{picture}1024,1024">'
+        f'<img src="{picture}64,64" loading="lazy" alt=""></a></td>'
+        f"<td>{escape(_date(study.date))}</td>"
         f'<td>{escape(study.patient_name)}<br><span class="muted">{escape(study.patient_id)}</span>{flag}</td>'
         f"<td>{escape(study.description)}<br><code>{escape(study.uid)}</code></td>"
         f"<td>{escape(', '.join(study.modalities))}</td>"

@@ -19,6 +19,7 @@ from imagerepo.model.caller import Caller, Role
 from imagerepo.web import sites
 from imagerepo.web.exchange import PREFIX, Exchange
 from imagerepo.web.faults import MethodError
+from imagerepo.web.secured import CERTIFICATE
 
 Handler = Callable[[Exchange], Awaitable[None]]
 _INSTITUTIONS: Final = "/institutions/"
@@ -88,7 +89,10 @@ def resolve(repository: Repository, connection: Connection) -> Caller:
     client = connection["client"]
     # A socket without a peer address is a local one.
     address = client[0] if client else "127.0.0.1"
-    return repository.access.http(token, prefix.removeprefix(_INSTITUTIONS) or None, address)
+    certificate = connection.get(CERTIFICATE)
+    if certificate is not None and token is None:
+        sites.check_certified(connection)
+    return repository.access.http(token, prefix.removeprefix(_INSTITUTIONS) or None, address, certificate)
 
 
 def split_institution(path: str) -> tuple[str, str]:

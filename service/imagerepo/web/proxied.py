@@ -21,10 +21,12 @@ from uvicorn.server import ServerState
 
 from imagerepo.errors import BadRequestError
 from imagerepo.model.addresses import Networks, within
+from imagerepo.model.certificate import Certificate
 from imagerepo.proxy_protocol import parse
 from imagerepo.settings import Settings, networks
 from imagerepo.web.door import Door, Ending, count_ending
 from imagerepo.web.exchange import FLOW
+from imagerepo.web.secured import CERTIFICATE, Secured
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +36,8 @@ _HEADERS_LIMIT: Final = 64 << 10  # bytes of a request's line and headers
 _LOOKS: Final = 4  # at each connection within the time that its client has
 _LOOK_AFTER: Final = 5.0  # seconds between them at the most
 _NOT_HTTP: Final = (
-    "this is not an HTTP/1.1 request (RFC 9112): TLS is ended by the balancer before this server, and DIMSE has a "
-    "port of its own (setting dicom_listen)"
+    "this is not an HTTP/1.1 request (RFC 9112): TLS has a port of its own (setting tls.listen), and so has DIMSE "
+    "(setting dicom_listen)"
 )
 _TOO_LONG: Final = "the request's line and headers exceed 64 KiB"
 
@@ -47,6 +49,7 @@ class GuardedProtocol(HttpToolsProtocol):
     patience: float = 60.0  # seconds for a request's headers to come
     send_patience: float = 60.0  # seconds for a client to take something of its answer
     door: Door  # of the process
+    secured: Secured | None = None  # over TLS; set before the connection is made
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._certificate: Certificate | None = None
         self._proxy_header: bytearray | None = None  # while one is expected
         self._header_size = 0  # bytes
         self._deadline: asyncio.TimerHandle | None = None  # for headers to be complete, while they are not
@@ -68,7 +72,12 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin."""
         super().connection_made(transport)
-        if self.client is not None and within(self.client[0], self.trusted):
+        if self.secured is not None:
+            # uvloop names it so as well as asyncio does; in the clear there is none.
+            shown: bytes | None = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            self._certificate = self.secured.identify(shown)
+            self.client = (self.secured.address, 0)
+        elif self.client is not None and within(self.client[0], self.trusted):
             self._proxy_header = bytearray()
         if not self.door.enter(self):
             self.app = self.door.narrow(self.app)
@@ -113,6 +122,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        if self._certificate is not None:
+            # Beside what ASGI names, under a key of our own.
+            cast("dict[str, object]", self.scope)[CERTIFICATE] = self._certificate
         self.scope[FLOW] = self.flow  # type: ignore[typeddict-unknown-key]
         self._in_message = True
         self._header_size = 0

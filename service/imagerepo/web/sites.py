@@ -42,6 +42,16 @@ def check(connection: Connection, listen: str) -> None:
         )
 
 
+def check_certified(connection: Connection) -> None:
+    """Likewise for what a browser sends with a client certificate, which it adds whoever's page asks."""
+    own = {_host(host) for host in _values(connection, b"host")}
+    if connection["method"] not in _SAFE and not _is_own(connection, own):
+        raise ForbiddenError(
+            "with a client certificate nothing is stored or deleted for a page of another site, which Sec-Fetch-Site "
+            "or Origin says this comes from; send a token"
+        )
+
+
 def _is_own(connection: Connection, own: set[str]) -> bool:
     """Whether no browser says that another site's page asks; programs other than browsers say nothing."""
     # A page cannot set either header. Sec-Fetch-Site is what the browser itself concluded, redirects included.

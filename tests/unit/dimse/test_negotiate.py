@@ -1,4 +1,5 @@
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,16 +12,21 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotific
 from imagerepo.dimse.associate import (
     AssociateRequest,
     ContextResult,
+    Identity,
+    IdentityType,
     ProposedContext,
     Role,
     encode_accept,
     parse_request,
 )
-from imagerepo.dimse.negotiate import offer, storage_sop_classes, transfer_syntaxes
+from imagerepo.dimse.negotiate import Agreement, Roles, offer, storage_sop_classes, transfer_syntaxes
 from imagerepo.dimse.pdu import InvalidPduError
+from imagerepo.dimse.query_retrieve import FIND, Model
 from imagerepo.settings import Dimse
 from tests.wire.dimse_peer import CT, EXPLICIT, IMPLICIT, associate_rq, item
 
+MR = "1.2.840.10008.5.1.4.1.1.4"
+STUDY_FIND = Model.STUDY_ROOT.find
 ROLE = item(0x54, struct.pack(">H", len(CT)) + CT.encode() + b"\1\1")
 WINDOW = item(0x53, struct.pack(">HH", 0, 7))
 EXTENDED = item(0x56, struct.pack(">H", len(CT)) + CT.encode() + b"\2\0\0\0\0\0")
@@ -67,7 +73,7 @@ def test_our_answer_is_read_by_another_implementation() -> None:
     window = said["AsynchronousOperationsWindowNegotiation"]
     assert (window.maximum_number_operations_invoked, window.maximum_number_operations_performed) == (1, 1)
     role = said["SCP_SCU_RoleSelectionNegotiation"]
-    assert (role.sop_class_uid, role.scu_role, role.scp_role) == (CT, True, False)
+    assert (role.sop_class_uid, role.scu_role, role.scp_role) == (CT, True, True)
     assert said["ImplementationVersionNameNotification"].implementation_version_name.startswith("IMAGEREPO")
 
 
@@ -75,7 +81,66 @@ def test_what_was_not_negotiated_is_not_answered() -> None:
     user = offer(Dimse()).agree(parse(associate_rq())).user
     assert user.asynchronous_window is None
     assert user.roles == ()
-    assert offer(Dimse()).agree(parse(REAL)).user.roles == (Role(CT, scu=True, scp=False),)
+    assert offer(Dimse()).agree(parse(REAL)).user.roles == (Role(CT, scu=True, scp=True),)
+
+
+def sub_item(uid: str, rest: bytes) -> bytes:
+    return struct.pack(">H", len(uid)) + uid.encode() + rest
+
+
+def agreed(*contexts: tuple[int, str, tuple[str, ...]], extra: bytes = b"") -> Agreement:
+    offered = offer(Dimse(), FIND)
+    return offered.agree(parse(associate_rq(contexts=contexts, extra=extra)))
+
+
+def test_what_is_no_image_is_sent_without_compression_of_pixels() -> None:
+    jpeg, rle = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.5"
+    agreement = agreed((1, STUDY_FIND, (jpeg, EXPLICIT)), (3, STUDY_FIND, (jpeg, rle)), (5, CT, (jpeg,)))
+    assert [one.result for one in agreement.answers] == [0, 4, 0]
+    assert agreement.contexts[1].transfer_syntax == EXPLICIT
+
+
+def test_a_requestor_may_be_provider_of_storage_alone() -> None:
+    roles = item(0x54, sub_item(CT, b"\0\1")) + item(0x54, sub_item(STUDY_FIND, b"\1\1"))
+    agreement = agreed((1, STUDY_FIND, (IMPLICIT,)), (3, CT, (IMPLICIT,)), (5, MR, (IMPLICIT,)), extra=roles)
+    assert agreement.contexts[3].roles == Roles(scu=False, scp=True)
+    assert agreement.contexts[1].roles == agreement.contexts[5].roles == Roles(scu=True, scp=False)
+    assert agreement.user.roles == (Role(CT, scu=False, scp=True), Role(STUDY_FIND, scu=True, scp=False))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        (b"", None),
+        (b"\1", b"\1"),
+        (b"\0\1\1\1\1", b"\0\1\1\0\0"),
+        (b"\1\1\1\1\1\1\1", b"\1\1\1\0\0"),
+    ],
+)
+def test_of_queries_we_agree_to_what_we_do(asked: bytes, answered: bytes | None) -> None:
+    agreement = agreed((1, STUDY_FIND, (IMPLICIT,)), extra=item(0x56, sub_item(STUDY_FIND, asked)))
+    assert agreement.user.extended == (((STUDY_FIND, answered),) if answered else ())
+    assert agreement.contexts[1].extended == (answered or b"")
+
+
+def test_extended_negotiation_of_what_was_not_accepted_is_not_answered() -> None:
+    assert agreed((1, CT, (IMPLICIT,)), extra=item(0x56, sub_item(STUDY_FIND, b"\1"))).user.extended == ()
+
+
+def test_a_user_identity_is_read_and_its_passcode_never_shown() -> None:
+    identity = parse(REAL).user.identity
+    assert identity == Identity(IdentityType.USERNAME, True, b"abc", b"")
+    assert "secret" not in repr(Identity(IdentityType.USERNAME_AND_PASSCODE, False, b"abc", b"secret"))
+
+
+def test_a_user_identity_is_answered_once_it_is_known() -> None:
+    request = parse(REAL)
+    agreement = offer(Dimse()).agree(request)
+    assert agreement.user.identity_response is None
+    pdu = A_ASSOCIATE_AC()
+    pdu.decode(encode_accept(request, agreement.answers, replace(agreement.user, identity_response=b"ticket")))
+    said = {type(one).__name__: one for one in pdu.to_primitive().user_information}
+    assert said["UserIdentityNegotiation"].server_response == b"ticket"
 
 
 def answers(*contexts: tuple[int, str, tuple[str, ...]], settings: Dimse | None = None) -> list[tuple[int, str]]:
@@ -124,6 +189,9 @@ def test_every_transfer_syntax_that_pydicom_knows_is_accepted() -> None:
         associate_rq(extra=item(0x53, b"\0"))[6:],
         associate_rq(extra=item(0x54, b"\0\3a"))[6:],
         associate_rq(extra=item(0x54, b"\0\1a\1"))[6:],
+        associate_rq(extra=item(0x58, b"\1\0\0"))[6:],
+        associate_rq(extra=item(0x58, b"\1\0\0\5abc\0\0"))[6:],
+        associate_rq(extra=item(0x58, b"\1\0\0\3abc"))[6:],
     ],
 )
 def test_a_malformed_request_is_refused(body: bytes) -> None:

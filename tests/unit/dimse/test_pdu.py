@@ -15,11 +15,11 @@ from imagerepo.dimse.pdu import (
     Reject,
     RejectReason,
     RejectResult,
-    SilenceError,
     StoppedError,
-    TransportClosedError,
     data_pdus,
+    only_pdv,
 )
+from imagerepo.dimse.transport import PlainTransport, SilenceError, TransportClosedError
 from tests.wire.dimse_peer import p_data, pdv
 
 
@@ -65,7 +65,7 @@ def test_values_come_whole_however_they_are_cut(
     with sender, receiver:
         sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         thread.start()
-        reader = PduReader(receiver, 10, size)
+        reader = PduReader(PlainTransport(receiver), 10, size)
         assert reader.header() == (4, len(stream) - 6)
         for value in values:
             length, context_id, control = reader.pdv_header()
@@ -82,13 +82,13 @@ def test_values_come_whole_however_they_are_cut(
 def test_a_body_longer_than_the_buffer_is_invalid(listening: socket.socket) -> None:
     sender, receiver = connect(listening)
     with sender, receiver, pytest.raises(InvalidPduError):
-        PduReader(receiver, 10, 64).body(65)
+        PduReader(PlainTransport(receiver), 10, 64).body(65)
 
 
 def test_a_short_body_at_the_end_of_the_buffer_is_moved_to_its_front(listening: socket.socket) -> None:
     sender, receiver = connect(listening)
     with sender, receiver:
-        reader = PduReader(receiver, 10, 64)
+        reader = PduReader(PlainTransport(receiver), 10, 64)
         sender.sendall(bytes(range(60)))
         assert bytes(reader.body(50)) == bytes(range(50))
         sender.sendall(bytes(range(60, 110)))
@@ -98,7 +98,7 @@ def test_a_short_body_at_the_end_of_the_buffer_is_moved_to_its_front(listening: 
 def test_silence_ends_waiting(listening: socket.socket) -> None:
     sender, receiver = connect(listening)
     with sender, receiver, pytest.raises(SilenceError):
-        PduReader(receiver, 0.05).header()
+        PduReader(PlainTransport(receiver), 0.05).header()
 
 
 def test_a_deadline_holds_whatever_comes(listening: socket.socket) -> None:
@@ -112,7 +112,7 @@ def test_a_deadline_holds_whatever_comes(listening: socket.socket) -> None:
     thread = threading.Thread(target=drip)
     with sender, receiver:
         thread.start()
-        reader = PduReader(receiver, 10)
+        reader = PduReader(PlainTransport(receiver), 10)
         reader.set_deadline(0.1)
         with pytest.raises(SilenceError):
             reader.body(100_000)
@@ -123,13 +123,62 @@ def test_a_deadline_holds_whatever_comes(listening: socket.socket) -> None:
 def test_a_peer_that_does_not_read_is_not_waited_for(listening: socket.socket) -> None:
     sender, receiver = connect(listening)
     with sender, receiver, pytest.raises(SilenceError):
-        PduReader(receiver, 0.05).send(bytes(64 << 20))
+        PduReader(PlainTransport(receiver), 0.05).send(bytes(64 << 20))
+
+
+def test_a_peer_that_does_not_read_is_not_waited_for_beyond_a_deadline(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    with sender, receiver:
+        reader = PduReader(PlainTransport(receiver), 3600)
+        reader.set_deadline(0.05)
+        with pytest.raises(SilenceError):
+            reader.send(bytes(64 << 20))
+
+
+@pytest.mark.parametrize("sizes", [[1], [100_000, 1, 3_000_000, 7], [5] * 3000])
+def test_buffers_are_sent_in_order_and_whole(listening: socket.socket, sizes: list[int]) -> None:
+    sender, receiver = connect(listening)
+    buffers = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+    with sender, receiver:
+        reader = PduReader(PlainTransport(receiver), 10)
+        thread = threading.Thread(target=reader.send_all, args=(buffers,))
+        thread.start()
+        got = bytearray()
+        while len(got) < sum(sizes):
+            got += sender.recv(1 << 16)
+        thread.join()
+    assert got == b"".join(buffers)
+
+
+def test_a_pdu_that_has_arrived_whole_is_seen_without_waiting(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    pdu = p_data(pdv(1, 3, b"abc"))
+    with sender, receiver:
+        reader = PduReader(PlainTransport(receiver), 10, 64)
+        assert reader.arrived() is None
+        sender.sendall(pdu[:-1])
+        assert reader.arrived() is None
+        sender.sendall(pdu[-1:] + pdu)
+        while (got := reader.arrived()) is None:
+            pass
+        assert (bytes(got), only_pdv(got)) == (pdu, (3, b"abc"))
+        assert reader.header() == (4, len(pdu) - 6)  # it was not taken
+
+
+def test_a_pdu_larger_than_the_buffer_is_never_whole(listening: socket.socket) -> None:
+    sender, receiver = connect(listening)
+    with sender, receiver:
+        reader = PduReader(PlainTransport(receiver), 10, 64)
+        sender.sendall(p_data(pdv(1, 2, bytes(200))))
+        for _ in range(3):
+            assert reader.arrived() is None
+        assert reader.header()[0] == 4
 
 
 def test_another_thread_can_stop_a_reader_that_waits(listening: socket.socket) -> None:
     sender, receiver = connect(listening)
     with sender, receiver:
-        reader = PduReader(receiver, 10)
+        reader = PduReader(PlainTransport(receiver), 10)
         timer = threading.Timer(0.05, reader.stop)
         timer.start()
         with pytest.raises(StoppedError):

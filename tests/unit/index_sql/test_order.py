@@ -98,6 +98,27 @@ def test_rows_written_in_any_order_are_answered_in_order_of_commit(tmp_path: Pat
     assert live.holdings() == anew.holdings()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_series_is_found_by_what_is_within_its_description_wherever_its_row_has_moved(
+    tmp_path: Path, seed: int
+) -> None:
+    made = [
+        [
+            replace(one, attributes=replace(one.attributes, series_description=one.attributes.series_uid))
+            for one in batch
+        ]
+        for batch in commits(seed)
+    ]
+    live = index(tmp_path, overlapped(made, seed))
+    series = {found.series.uid for found in live.search(Query("default", Level.SERIES, (), 1000)) if found.series}
+    for one in series:
+        asked = ((Key.SERIES_DESCRIPTION, Wildcard(f"*{one[5:]}")),)
+        found = live.search(Query("default", Level.SERIES, asked, 1000))
+        assert [two.series.uid for two in found if two.series] == [one]
+        assert len(live.search(Query("default", Level.STUDY, asked, 1000))) == 1
+    assert len(series) == 10
+
+
 def test_the_study_that_came_first_is_answered_last(tmp_path: Path) -> None:
     first, later = (replace(stored(ct(one, study=one), one, "one"), place=0) for one in (1, 2))
     found = index(tmp_path, [[later], [first]]).search(Query("default", Level.STUDY, (), 10))

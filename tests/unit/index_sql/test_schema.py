@@ -13,10 +13,10 @@ VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 
 
 def described(database: Path) -> dict[str, str]:
-    """Every table and index by its statement, without the tables of Alembic and of the trigrams."""
+    """Every table and index by its statement, without those of Alembic and of the trigrams."""
     connection = connect(database)
     rows = connection.execute(
-        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'study_text%' "
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE '%_text%' "
         "AND tbl_name <> 'alembic_version'"
     ).fetchall()
     connection.close()

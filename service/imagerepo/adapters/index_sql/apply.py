@@ -2,17 +2,18 @@
 
 The result does not depend on the order of commits: a study's and a series' attributes are those of the earliest
 commit, and keys follow from commits, so that an index rebuilt from the segments gives the same answers in the same
-order. Statements are plain SQL, made once: this
+order. Deletions are removal.py's. Statements are plain SQL, made once: this
 is the hot path.
 """
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from imagerepo.adapters.index_sql import statements as sql
-from imagerepo.adapters.index_sql.rows import fold, fold_name, microseconds, patient_key, patient_of
+from imagerepo.adapters.index_sql.descriptions import forget_text, index_text, series_values, study_values, sums_of
+from imagerepo.adapters.index_sql.rows import microseconds, patient_key, patient_of
 from imagerepo.model.instance import Attributes, Layout, Range
 from imagerepo.model.tier import Tier
 from imagerepo.ports.index import POSITIONS_A_COMMIT
@@ -53,17 +54,6 @@ class _Rival:
     instance: int
     study: int
     series: int
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """A tombstone: all of this that earlier commits stored is gone."""
-
-    institution: str
-    commit: int
-    study_uid: str
-    series_uid: str | None
-    instance_uid: str | None
 
 
 @dataclass(slots=True)
@@ -138,15 +128,6 @@ class Applier:
         for institution, sums in added.items():
             self._hold(institution, sums)
 
-    def delete(self, deleted: Deleted) -> None:
-        """Remove the rows of what a tombstone names; bytes are the compaction's."""
-        institution = self._institution(deleted.institution)
-        sums = _Added()
-        scope = (deleted.study_uid, deleted.series_uid, deleted.series_uid, deleted.instance_uid, deleted.instance_uid)
-        for row in self._connection.execute(sql.FIND_DELETED, (institution, *scope, deleted.commit)).fetchall():
-            self._drop(_Rival(*row), sums)
-        self._hold(institution, sums)
-
     def _hold(self, institution: int, sums: _Added) -> None:
         self._count_instances(sums)
         self._connection.execute(sql.ADD_HOLDING, (institution, sums.studies, sums.series, sums.instances, sums.size))
@@ -169,53 +150,35 @@ class Applier:
         found = self._connection.execute(sql.FIND_STUDY, (institution, stored.attributes.study_uid)).fetchone()
         if found is None:
             sums.studies += 1
-            values = _study_values(stored)
+            values = study_values(stored.attributes, stored.commit)
             uid = stored.attributes.study_uid
             self._connection.execute(sql.ADD_STUDY, (stored.key, institution, uid, *values))
-            self._index_text(stored.key, stored.attributes)
+            index_text(self._connection, stored.key, stored.attributes)
             return stored.key, False
         key, source, modalities, was, *patient = found
         differs = bool(was) or tuple(patient) != patient_of(stored.attributes)
         modality = stored.attributes.modality
         known: list[str] = modalities.split("\\") if modalities else []
         if stored.commit < source:
-            self._forget_text(key)
+            forget_text(self._connection, key)
             for statement in sql.MOVE_STUDY:
                 self._connection.execute(statement, (stored.key, key))
             if key in sums.by_study:
                 sums.by_study[stored.key] = sums.by_study.pop(key)
             key = stored.key
-            self._connection.execute(sql.CHANGE_STUDY, (*_study_values(stored), key))
-            self._index_text(key, stored.attributes)
+            self._connection.execute(sql.CHANGE_STUDY, (*study_values(stored.attributes, stored.commit), key))
+            index_text(self._connection, key, stored.attributes)
         if (modality and modality not in known) or differs != bool(was) or stored.commit < source:
             joined = "\\".join(sorted({*known, modality} - {""}))
             self._connection.execute(sql.MARK_STUDY, (joined, differs, key))
         return key, differs
-
-    def _index_text(self, key: int, attributes: Attributes) -> None:
-        self._connection.execute(
-            sql.ADD_TEXT,
-            (
-                key,
-                fold_name(attributes.patient_name),
-                fold(attributes.patient_id),
-                fold(attributes.study_description),
-                fold(attributes.accession_number),
-                fold_name(attributes.referring_physician_name),
-            ),
-        )
-
-    def _forget_text(self, key: int) -> None:
-        old = self._connection.execute(sql.TEXT_OF_STUDY, (key,)).fetchone()
-        name, patient_id, description, accession, referring = old
-        self._connection.execute(sql.DROP_TEXT, (key, name, fold(patient_id), description, fold(accession), referring))
 
     def _series(self, institution: int, study: int, stored: Stored, sums: _Added) -> int:
         found = self._connection.execute(sql.FIND_SERIES, (study, stored.attributes.series_uid)).fetchone()
         if found is None:
             sums.series += 1
             self._connection.execute(sql.COUNT_SERIES, (study,))
-            values = _series_values(stored)
+            values = series_values(stored.attributes, stored.commit)
             self._connection.execute(
                 sql.ADD_SERIES, (stored.key, institution, study, stored.attributes.series_uid, *values)
             )
@@ -227,7 +190,7 @@ class Applier:
             if key in sums.by_series:
                 sums.by_series[stored.key] = sums.by_series.pop(key)
             key = stored.key
-            self._connection.execute(sql.CHANGE_SERIES, (*_series_values(stored), key))
+            self._connection.execute(sql.CHANGE_SERIES, (*series_values(stored.attributes, stored.commit), key))
         return key
 
     def _instance(self, place: tuple[int, int, int], stored: Stored) -> tuple[int, bool]:
@@ -272,29 +235,23 @@ class Applier:
             sums.series -= 1
             execute("UPDATE study SET series_count = series_count - 1 WHERE id = ?", (rival.study,))
         if execute(sql.EMPTY_STUDY, (rival.study,)).fetchone() is not None:
-            self._forget_text(rival.study)
+            forget_text(self._connection, rival.study)
             execute("DELETE FROM study WHERE id = ?", (rival.study,))
             sums.studies -= 1
 
     def _correct(self, study: int, series: int, instance: int, stored: Stored) -> bool:
         """A new version of an instance corrects what it gave its study and series; whether patients disagree now."""
         execute = self._connection.execute
-        (first,) = execute(
-            "SELECT commit_number FROM version WHERE instance_id = ? AND number = 1", (instance,)
-        ).fetchone()
-        corrected = replace(stored, commit=first)
+        (first,) = execute("SELECT min(commit_number) FROM version WHERE instance_id = ?", (instance,)).fetchone()
         if study == instance:  # made for it: the keys of rows are those of the instance that they follow from
-            self._forget_text(study)
-            execute(sql.CHANGE_STUDY, (*_study_values(corrected), study))
-            self._index_text(study, stored.attributes)
+            forget_text(self._connection, study)
+            execute(sql.CHANGE_STUDY, (*study_values(stored.attributes, first), study))
+            index_text(self._connection, study, stored.attributes)
         if series == instance:
-            execute(sql.CHANGE_SERIES, (*_series_values(corrected), series))
-        (differs,) = execute(
-            "SELECT min(patient_key) <> max(patient_key) FROM instance WHERE study_id = ?", (study,)
-        ).fetchone()
-        modalities = {one for (one,) in execute("SELECT DISTINCT modality FROM series WHERE study_id = ?", (study,))}
-        execute(sql.MARK_STUDY, ("\\".join(sorted(modalities - {""})), differs, study))
-        return bool(differs)
+            execute(sql.CHANGE_SERIES, (*series_values(stored.attributes, first), series))
+        modalities, differs = sums_of(self._connection, study)
+        execute(sql.MARK_STUDY, (modalities, differs, study))
+        return differs
 
     def _version(self, instance: int, stored: Stored) -> None:
         layout, pixel = stored.layout, stored.layout.pixel
@@ -328,40 +285,3 @@ class Applier:
                 self._objects.clear()
             self._objects[store, key] = found
         return found
-
-
-def _study_values(stored: Stored) -> tuple[str | int, ...]:
-    one = stored.attributes
-    return (
-        one.patient_id,
-        one.issuer_of_patient_id,
-        one.patient_name,
-        fold_name(one.patient_name),
-        one.patient_birth_date,
-        one.patient_sex,
-        one.study_date,
-        one.study_time,
-        one.study_id,
-        one.study_description,
-        fold(one.study_description),
-        one.accession_number,
-        one.referring_physician_name,
-        fold_name(one.referring_physician_name),
-        one.timezone_offset,
-        one.modality,
-        stored.commit,
-    )
-
-
-def _series_values(stored: Stored) -> tuple[str | int, ...]:
-    one = stored.attributes
-    return (
-        one.modality,
-        one.series_number,
-        one.series_description,
-        fold(one.series_description),
-        one.body_part,
-        one.performed_step_date,
-        one.performed_step_time,
-        stored.commit,
-    )

@@ -67,21 +67,28 @@ def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]
         raise UnavailableError(f"the index cannot be written: {error}") from error
 
 
-@contextmanager
-def bounded(connection: sqlite3.Connection, steps: int) -> Generator[None]:
-    """Have what runs meanwhile interrupted after about so many steps of SQLite's machine (SQLITE_INTERRUPT)."""
-    left = steps // _LOOK
+class Budget:
+    """Steps of SQLite's machine that may be taken, over any number of statements."""
 
-    def look() -> int:
-        nonlocal left
-        left -= 1
-        return left < 0
+    def __init__(self, steps: int) -> None:
+        self._left = steps // _LOOK
 
-    connection.set_progress_handler(look, _LOOK)
-    try:
-        yield
-    finally:
-        connection.set_progress_handler(None, 0)
+    def add(self, steps: int) -> None:
+        """Grant more."""
+        self._left += steps // _LOOK
+
+    @contextmanager
+    def spent_by(self, connection: sqlite3.Connection) -> Generator[None]:
+        """Have what runs meanwhile interrupted when none is left (SQLITE_INTERRUPT)."""
+        connection.set_progress_handler(self._look, _LOOK)
+        try:
+            yield
+        finally:
+            connection.set_progress_handler(None, 0)
+
+    def _look(self) -> bool:
+        self._left -= 1
+        return self._left < 0
 
 
 class PerThread:

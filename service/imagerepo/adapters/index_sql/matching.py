@@ -1,37 +1,52 @@
 """Matches as conditions in SQL (PS3.4 section C.2.2.2)."""
 
+import re
 from dataclasses import dataclass
 
-from imagerepo.adapters.index_sql.rows import fold, fold_name
-from imagerepo.model.query import Between, Equals, Key, Level, Match, OneOf, Wildcard
+from imagerepo.adapters.index_sql.rows import fold
+from imagerepo.dicom import names
+from imagerepo.dicom.names import fold_name
+from imagerepo.model.query import (
+    TIME_OF,
+    Between,
+    BetweenMoments,
+    Equals,
+    Fuzzy,
+    Key,
+    Level,
+    Match,
+    OneOf,
+    Query,
+    Wildcard,
+)
 
-# Key -> table alias and column; names and descriptions are searched case folded.
-COLUMNS = {
-    Key.STUDY_DATE: "t.study_date",
-    Key.STUDY_TIME: "t.study_time",
-    Key.ACCESSION_NUMBER: "t.accession_number",
-    Key.REFERRING_PHYSICIAN_NAME: "t.referring_physician_name_key",
-    Key.STUDY_DESCRIPTION: "t.study_description_key",
-    Key.PATIENT_NAME: "t.patient_name_key",
-    Key.PATIENT_ID: "t.patient_id",
-    Key.ISSUER_OF_PATIENT_ID: "t.issuer_of_patient_id",
-    Key.PATIENT_BIRTH_DATE: "t.patient_birth_date",
-    Key.PATIENT_SEX: "t.patient_sex",
-    Key.STUDY_INSTANCE_UID: "t.uid",
-    Key.STUDY_ID: "t.study_id",
-    Key.MODALITY: "s.modality",
-    Key.SERIES_DESCRIPTION: "s.series_description_key",
-    Key.SERIES_INSTANCE_UID: "s.uid",
-    Key.SERIES_NUMBER: "s.series_number",
-    Key.BODY_PART_EXAMINED: "s.body_part",
-    Key.PERFORMED_STEP_START_DATE: "s.performed_step_date",
-    Key.PERFORMED_STEP_START_TIME: "s.performed_step_time",
-    Key.SOP_CLASS_UID: "i.sop_class_uid",
-    Key.SOP_INSTANCE_UID: "i.uid",
-    Key.INSTANCE_NUMBER: "i.instance_number",
+# Key -> column of its table; names and descriptions are searched case folded.
+_COLUMNS = {
+    Key.STUDY_DATE: "study_date",
+    Key.STUDY_TIME: "study_time",
+    Key.ACCESSION_NUMBER: "accession_number",
+    Key.REFERRING_PHYSICIAN_NAME: "referring_physician_name_key",
+    Key.STUDY_DESCRIPTION: "study_description_key",
+    Key.PATIENT_NAME: "patient_name_key",
+    Key.PATIENT_ID: "patient_id",
+    Key.ISSUER_OF_PATIENT_ID: "issuer_of_patient_id",
+    Key.PATIENT_BIRTH_DATE: "patient_birth_date",
+    Key.PATIENT_SEX: "patient_sex",
+    Key.STUDY_INSTANCE_UID: "uid",
+    Key.STUDY_ID: "study_id",
+    Key.MODALITY: "modality",
+    Key.SERIES_DESCRIPTION: "series_description_key",
+    Key.SERIES_INSTANCE_UID: "uid",
+    Key.SERIES_NUMBER: "series_number",
+    Key.BODY_PART_EXAMINED: "body_part",
+    Key.PERFORMED_STEP_START_DATE: "performed_step_date",
+    Key.PERFORMED_STEP_START_TIME: "performed_step_time",
+    Key.SOP_CLASS_UID: "sop_class_uid",
+    Key.SOP_INSTANCE_UID: "uid",
+    Key.INSTANCE_NUMBER: "instance_number",
 }
-_FOLDED = {Key.STUDY_DESCRIPTION: fold, Key.SERIES_DESCRIPTION: fold}
-_NAMES = {Key.PATIENT_NAME, Key.REFERRING_PHYSICIAN_NAME}
+_ALIASES = {Level.PATIENT: "t", Level.STUDY: "t", Level.SERIES: "s", Level.INSTANCE: "i"}
+_FOLDED = {Key.STUDY_DESCRIPTION, Key.SERIES_DESCRIPTION}
 
 # What has trigrams, and under which name.
 _TRIGRAMS = {
@@ -40,8 +55,10 @@ _TRIGRAMS = {
     Key.STUDY_DESCRIPTION: "study_description",
     Key.ACCESSION_NUMBER: "accession_number",
     Key.REFERRING_PHYSICIAN_NAME: "referring_physician_name",
+    Key.SERIES_DESCRIPTION: "series_description",
 }
 _TRIGRAM = 3
+_LAST = "\U0010ffff"  # sorts after whatever follows a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,77 +66,158 @@ class Condition:
     """SQL and its parameters."""
 
     sql: str
-    parameters: tuple[str | int, ...]
+    parameters: tuple[str | int, ...] = ()
+
+
+def all_of(conditions: list[Condition]) -> Condition:
+    """All of these hold."""
+    sql = " AND ".join(one.sql for one in conditions) or "1"
+    return Condition(sql, tuple(value for one in conditions for value in one.parameters))
+
+
+def column(key: Key, alias: str | None = None) -> str:
+    """Where a key's values are, in the table of its level unless another alias is given."""
+    return f"{alias or _ALIASES[key.level]}.{_COLUMNS[key]}"
 
 
 def prefix(pattern: str) -> str:
     """What every text that matches the pattern begins with."""
-    end = min((pattern.find(mark) for mark in "*?" if mark in pattern), default=len(pattern))
+    end = min((pattern.find(mark) for mark in "*?[" if mark in pattern), default=len(pattern))
     return pattern[:end]
 
 
-def _folded(key: Key, text: str) -> str:
-    if key in _NAMES:
-        return fold_name(text)
-    return _FOLDED[key](text) if key in _FOLDED else text
+def is_one_value(key: Key, match: Match) -> bool:
+    """Whether all that matches has the same value in the index."""
+    return isinstance(match, Equals) and key.vr != "PN"
 
 
-def condition(column: str, key: Key, match: Match) -> Condition:
-    """What `match` asks of a column that holds the values of `key`."""
+def is_bounded(key: Key, match: Match) -> bool:
+    """Whether what matches lies together in an index of the key."""
+    match match:
+        case Wildcard(pattern):
+            return bool(_common_prefix(key, pattern))
+        case Equals(value):
+            return key.vr != "PN" or bool(_common_prefix(key, value))
+        case Fuzzy():
+            return False
+        case _:
+            return True
+
+
+def condition(key: Key, match: Match, alias: str | None = None) -> Condition:  # noqa: PLR0911 - one a kind
+    """What `match` asks of the values of `key`."""
+    at = column(key, alias)
     match match:
         case Equals(value):
-            return Condition(f"{column} = ?", (_folded(key, value),))
+            if key.vr == "PN":
+                return _globs(at, names.patterns(fold_name(value)))
+            return Condition(f"{at} = ?", (fold(value) if key in _FOLDED else value,))
         case OneOf(values):
-            return Condition(f"{column} IN ({', '.join('?' * len(values))})", values)
+            return Condition(f"{at} IN ({', '.join('?' * len(values))})", values)
         case Between(low, high):
-            # An absent value is in no range. 'ffff' sorts after every digit, and takes in longer times.
-            if not high:
-                return Condition(f"{column} >= ?", (low or "0",))
-            return Condition(f"{column} >= ? AND {column} <= ?", (low or "0", high + "\uffff"))
+            return _range(at, low, high)
+        case BetweenMoments(low, high):
+            return _moments(at, column(TIME_OF[key], alias), low, high)
         case Wildcard(pattern):
-            folded = _folded_pattern(key, pattern)
-            glob, start = folded.replace("[", "[[]"), prefix(folded)
-            if not start:
-                return Condition(f"{column} GLOB ?", (glob,))
-            return Condition(
-                f"{column} >= ? AND {column} < ? AND {column} GLOB ?", (start, start + "\U0010ffff", glob)
-            )
+            return _globs(at, _patterns(key, pattern))
+        case Fuzzy(name):
+            return all_of([_globs(at, names.word_patterns(word)) for word in names.words(name)])
 
 
-def of_entity(key: Key, match: Match, level: Level) -> Condition:
-    """What a match asks of the rows of a query at that level."""
-    if key is Key.MODALITIES_IN_STUDY or (key is Key.MODALITY and level is Level.STUDY):
-        return _modalities(match)
-    return condition(COLUMNS[key], key, match)
+def of_entity(query: Query, study: str = "t") -> list[Condition]:
+    """What a query's matches ask of the rows of its level; `study`: another alias of the study, above series."""
+    conditions: list[Condition] = []
+    below: list[tuple[Key, Match]] = []
+    for key, match in query.matches:
+        if key is Key.MODALITIES_IN_STUDY:
+            conditions.append(_modalities(match, study))
+        elif key.level.depth > max(query.level, Level.STUDY, key=lambda one: one.depth).depth:
+            below.append((key, match))
+        else:
+            conditions.append(condition(key, match, study if key.level.depth <= Level.STUDY.depth else None))
+    return [*conditions, _any_below(query.level, below, study)] if below else conditions
 
 
-def _folded_pattern(key: Key, pattern: str) -> str:
-    if key in _NAMES:
-        return pattern.casefold()
-    return _folded(key, pattern)
+def _any_below(level: Level, below: list[tuple[Key, Match]], study: str) -> Condition:
+    """One of an entity's series, or of its instances, has all that is asked of them."""
+    inner = all_of([condition(key, match) for key, match in below])
+    if level is Level.SERIES:
+        source = "instance i WHERE i.study_id = s.study_id AND i.series_id = s.id"
+    elif any(key.level is Level.INSTANCE for key, _ in below):
+        source = (
+            "series s CROSS JOIN instance i ON i.study_id = s.study_id AND i.series_id = s.id "
+            f"WHERE s.study_id = {study}.id"
+        )
+    else:
+        source = f"series s WHERE s.study_id = {study}.id"
+    return Condition(f"EXISTS (SELECT 1 FROM {source} AND {inner.sql})", inner.parameters)
 
 
-def _modalities(match: Match) -> Condition:
+def _patterns(key: Key, pattern: str) -> tuple[str, ...]:
+    if key.vr == "PN":
+        return names.patterns(pattern)
+    return ((fold(pattern) if key in _FOLDED else pattern).replace("[", "[[]"),)
+
+
+def _common_prefix(key: Key, pattern: str) -> str:
+    starts = [prefix(one) for one in _patterns(key, pattern)]
+    return min(starts, key=len)
+
+
+def _globs(at: str, patterns: tuple[str, ...]) -> Condition:
+    sql = " OR ".join([f"{at} GLOB ?"] * len(patterns))
+    one = Condition(f"({sql})" if len(patterns) > 1 else sql, patterns)
+    first, start = patterns[:1], min((prefix(pattern) for pattern in patterns), key=len)
+    if not start:
+        return one
+    # The index does not see GLOB of a parameter: say where in it the matches lie. Behind a whole name come only `=`.
+    end = start + ("=" if first == (start,) else "") + _LAST
+    return all_of([Condition(f"{at} >= ? AND {at} < ?", (start, end)), one])
+
+
+def _range(at: str, low: str, high: str) -> Condition:
+    # An absent value is in no range. 'ffff' sorts after every digit, and takes in longer times.
+    if not high:
+        return Condition(f"{at} >= ?", (low or "0",))
+    return Condition(f"{at} >= ? AND {at} <= ?", (low or "0", high + "\uffff"))
+
+
+def _moments(date: str, time: str, low: str, high: str) -> Condition:
+    exact = [_range(f"{date} || {time}", low, high)] if low or high else []
+    days = _range(date, low[:8], high[:8])
+    return all_of([days, *(Condition(f"({time} = '' OR ({one.sql}))", one.parameters) for one in exact)])
+
+
+def _modalities(match: Match, study: str) -> Condition:
     """A study matches if one of its modalities does; a pattern must not reach over from one to the next."""
     if isinstance(match, Wildcard):
         pattern = match.pattern.replace("[", "[[]")
-        return Condition("EXISTS (SELECT 1 FROM series e WHERE e.study_id = t.id AND e.modality GLOB ?)", (pattern,))
+        return Condition(
+            f"EXISTS (SELECT 1 FROM series e WHERE e.study_id = {study}.id AND e.modality GLOB ?)", (pattern,)
+        )
     values = match.values if isinstance(match, OneOf) else (match.value if isinstance(match, Equals) else "",)
-    one = "instr('\\' || t.modalities || '\\', ?) > 0"
+    one = f"instr('\\' || {study}.modalities || '\\', ?) > 0"
     return Condition("(" + " OR ".join([one] * len(values)) + ")", tuple(f"\\{value}\\" for value in values))
 
 
 def trigram(key: Key, match: Match) -> str | None:
-    """An FTS5 expression that every value matching the pattern satisfies, or None."""
-    if key not in _TRIGRAMS or not isinstance(match, Wildcard):
-        return None
-    literals = [
-        # The text is case folded for all keys: GLOB looks at the case where it counts.
-        part
-        for part in match.pattern.casefold().replace("?", "*").split("*")
-        if len(part) >= _TRIGRAM
-    ]
+    """An FTS5 expression that every value that matches satisfies, or None."""
+    literals = [part for part in _literals(key, match) if len(part) >= _TRIGRAM] if key in _TRIGRAMS else []
     if not literals:
         return None
-    quoted = " AND ".join('"' + part.replace('"', '""') + '"' for part in literals)
+    quoted = " AND ".join('"' + part.replace('"', '""') + '"' for part in dict.fromkeys(literals))
     return f"{_TRIGRAMS[key]} : ({quoted})"
+
+
+def _literals(key: Key, match: Match) -> list[str]:
+    """What every matching value has in it; case folded for all keys: GLOB looks at the case where it counts."""
+    match match:
+        case Wildcard(pattern):
+            marks = "*?=" if key.vr == "PN" else "*?"
+            return re.split(f"[{marks}]", pattern.casefold())
+        case Equals(value) if key.vr == "PN":
+            return fold_name(value).split("=")
+        case Fuzzy(name):
+            return list(names.words(name))
+        case _:
+            return []

@@ -106,6 +106,21 @@ class SqlMetadataCache:
                 (self._data / _DAMAGED).touch()
 
 
+def forget(data: Path, digests: Sequence[bytes]) -> None:
+    """Drop what is kept of instances that were deleted, and overwrite it.
+
+    Raises:
+        sqlite3.Error: it could not be; to be tried again, unless the next start removes all of it.
+    """
+    if not (data / FILE).exists() or (data / _DAMAGED).exists():
+        return
+    with contextlib.closing(_open(data / FILE)) as connection:
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("DELETE FROM kept WHERE digest = ?", [(one,) for one in digests])
+        connection.execute("COMMIT")
+
+
 def remove_if_damaged(data: Path) -> None:
     """Remove a cache that was found damaged, or cannot be opened; nothing else runs."""
     if not (data / _DAMAGED).exists() and _opens(data / FILE):

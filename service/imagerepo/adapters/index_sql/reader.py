@@ -2,25 +2,17 @@
 
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from imagerepo.adapters.index_sql.engine import INDEX, PerThread, bounded, connect, is_damage
-from imagerepo.adapters.index_sql.rows import (
-    SERIES_COLUMNS,
-    STUDY_COLUMNS,
-    VERSION_COLUMNS,
-    instance_row,
-    series_row,
-    study_row,
-    version_of,
-)
-from imagerepo.adapters.index_sql.search import Statement, statement
+from imagerepo.adapters.index_sql.engine import INDEX, Budget, PerThread, connect, is_damage
+from imagerepo.adapters.index_sql.rows import VERSION_COLUMNS, found_of, version_of
+from imagerepo.adapters.index_sql.search import Statement, way
 from imagerepo.errors import NotFoundError, TooLargeError, UnavailableError
 from imagerepo.model.instance import Version
-from imagerepo.model.query import Found, Level, Query
+from imagerepo.model.query import Found, Query
 from imagerepo.model.scope import Scope
 from imagerepo.model.tier import Tier
 from imagerepo.ports.index import Holdings
@@ -32,6 +24,8 @@ log = logging.getLogger(__name__)
 # entity, a million of them.
 _STEPS = 5_000_000
 _STEPS_A_ROW = 60
+_ROWS_FIRST = 100  # rows: soon there
+_ROWS_A_PAGE = 500  # rows
 _OFFSET = 100_000  # rows passed over that are granted steps of their own
 _TOO_BROAD = (
     "the search is too broad: too much would have to be looked through for what few entities match; add a patient, "
@@ -88,6 +82,8 @@ class SqlIndex:
         study, series = self._container(scope)
         if series is None:
             seen = self._rows("SELECT series_id FROM instance WHERE id = ?", (after,))
+            if after and not seen:
+                raise NotFoundError("the instance that came last was deleted meanwhile; ask for the study again")
             within, keys = _IN_STUDY, (study, seen[0][0] if seen else 0)
         else:
             within, keys = _IN_SERIES, (study, series)
@@ -113,10 +109,32 @@ class SqlIndex:
         institution = self._find_institution(query.institution)
         if institution is None:
             return []
-        steps = _STEPS + _STEPS_A_ROW * (query.limit + min(query.offset, _OFFSET))
-        with bounded(self._connections.get(), steps):
-            made = statement(query, institution, self._count)
-            return [_found(row, query.level) for row in self._rows(made.sql, made.parameters)]
+        budget = Budget(_STEPS + _STEPS_A_ROW * (query.limit + min(query.offset, _OFFSET)))
+        with budget.spent_by(self._connections.get()):
+            made = way(query, institution, self._count).page(query.limit, query.offset)
+            return [found_of(row, query.level) for row in self._rows(made.sql, made.parameters)]
+
+    def pages(self, query: Query) -> Iterator[Sequence[Found]]:
+        """Likewise, a page at a time; each begins behind the last row of the one before."""
+        institution = self._find_institution(query.institution)
+        if institution is None:
+            return
+        budget = Budget(_STEPS + _STEPS_A_ROW * min(query.offset, _OFFSET))
+        size, left, offset, after = _ROWS_FIRST, query.limit, query.offset, None
+        with budget.spent_by(self._connections.get()):
+            chosen = way(query, institution, self._count)
+        while left > 0:
+            size = min(size, left)
+            budget.add(_STEPS_A_ROW * size)
+            made = chosen.page(size, offset, after)
+            # Whoever takes the pages may go on in another thread, with another connection.
+            with budget.spent_by(self._connections.get()):
+                rows = self._rows(made.sql, made.parameters)
+            if rows:
+                yield [found_of(row, query.level) for row in rows]
+            if len(rows) < size:
+                return
+            left, size, offset, after = left - len(rows), _ROWS_A_PAGE, 0, rows[-1][-chosen.places :]
 
     def _count(self, counting: Statement) -> int:
         return self._rows(counting.sql, counting.parameters)[0][0]
@@ -199,14 +217,3 @@ class SqlIndex:
             if scope.study_uid in {None, study_uid}:
                 return study, series
         raise NotFoundError(f"no series {scope.series_uid} here")
-
-
-def _found(row: tuple[Any, ...], level: Level) -> Found:
-    studies, series = len(STUDY_COLUMNS), len(SERIES_COLUMNS)
-    study = study_row(row[:studies])
-    if level is Level.STUDY:
-        return Found(study)
-    of_series = series_row(row[studies : studies + series])
-    if level is Level.SERIES:
-        return Found(study, of_series)
-    return Found(study, of_series, instance_row(row[studies + series :]))

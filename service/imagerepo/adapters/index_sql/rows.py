@@ -6,8 +6,9 @@ from typing import Any
 
 from blake3 import blake3
 
+from imagerepo.dicom.names import fold_name
 from imagerepo.model.instance import Attributes, Copy, Layout, PixelLayout, Range, Version
-from imagerepo.model.query import InstanceRow, SeriesRow, StudyRow
+from imagerepo.model.query import Found, InstanceRow, Level, PatientRow, SeriesRow, StudyRow
 from imagerepo.model.tier import Tier
 from imagerepo.model.uids import Uid
 
@@ -18,11 +19,6 @@ _MICROSECOND = timedelta(microseconds=1)
 def fold(text: str) -> str:
     """What a search without regard to case compares."""
     return text.casefold()
-
-
-def fold_name(name: str) -> str:
-    """A person name as it is searched: empty trailing components do not count (PS3.5 6.2.1.1)."""
-    return name.casefold().rstrip("^= ")
 
 
 def microseconds(at: datetime) -> int:
@@ -89,21 +85,42 @@ SERIES_COLUMNS = (
 INSTANCE_COLUMNS = (
     "uid", "sop_class_uid", "instance_number", "rows", "columns", "bits_allocated", "number_of_frames",
 )  # fmt: skip
+_SUMS = 3  # studies, series and instances of a patient
+_STUDY = len(STUDY_COLUMNS)
+_SERIES = _STUDY + len(SERIES_COLUMNS)
+_INSTANCE = _SERIES + len(INSTANCE_COLUMNS) + 1
 
 
-def study_row(row: Sequence[Any]) -> StudyRow:
-    """A study from its STUDY_COLUMNS."""
+def found_of(row: Sequence[Any], level: Level) -> Found:
+    """What a search found, from the columns of its study, series and instance, or of its study and its patient's sums.
+
+    An instance has the transfer syntax of its current version behind its columns. What follows them is not looked at.
+    """
+    study = _study_row(row[:_STUDY])
+    match level:
+        case Level.PATIENT:
+            return Found(study, patient=_patient_row(study, row[_STUDY : _STUDY + _SUMS]))
+        case Level.STUDY:
+            return Found(study)
+        case Level.SERIES:
+            return Found(study, SeriesRow(*row[_STUDY:_SERIES]))
+        case Level.INSTANCE:
+            return Found(study, SeriesRow(*row[_STUDY:_SERIES]), InstanceRow(*row[_SERIES:_INSTANCE]))
+
+
+def _study_row(row: Sequence[Any]) -> StudyRow:
     values = list(row)
     values[_MODALITIES] = tuple(row[_MODALITIES].split("\\")) if row[_MODALITIES] else ()
     values[-1] = bool(row[-1])
     return StudyRow(*values)
 
 
-def series_row(row: Sequence[Any]) -> SeriesRow:
-    """A series from its SERIES_COLUMNS."""
-    return SeriesRow(*row)
-
-
-def instance_row(row: Sequence[Any]) -> InstanceRow:
-    """An instance from its INSTANCE_COLUMNS and the transfer syntax of its current version."""
-    return InstanceRow(*row)
+def _patient_row(study: StudyRow, sums: Sequence[int]) -> PatientRow:
+    return PatientRow(
+        study.patient_id,
+        study.issuer_of_patient_id,
+        study.patient_name,
+        study.patient_birth_date,
+        study.patient_sex,
+        *sums,
+    )

@@ -65,12 +65,6 @@ FIND_RIVAL = (
     "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM instance i "
     "JOIN version v ON v.instance_id = i.id WHERE i.institution_id = ? AND i.uid = ? AND v.number = ?"
 )
-FIND_DELETED = (
-    "SELECT v.commit_number, v.size, v.number, i.id, i.study_id, i.series_id FROM study t "
-    "JOIN series s ON s.study_id = t.id JOIN instance i ON i.study_id = t.id AND i.series_id = s.id "
-    "JOIN version v ON v.instance_id = i.id WHERE t.institution_id = ? AND t.uid = ? "
-    "AND (? IS NULL OR s.uid = ?) AND (? IS NULL OR i.uid = ?) AND v.commit_number < ?"
-)
 ANY_VERSION = "SELECT 1 FROM version WHERE instance_id = ? LIMIT 1"
 EMPTY_STUDY = "SELECT 1 FROM study WHERE id = ? AND instance_count = 0"
 CHANGE_INSTANCE = _update("instance", INSTANCE_FIELDS)

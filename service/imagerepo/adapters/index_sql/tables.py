@@ -1,6 +1,7 @@
 """The index's tables. Text is as in model.instance.Attributes; `…_key` is what is searched: case folded.
 
-study > series > instance > version > copy > range; a range lies in an object.
+study > series > instance > version > copy > range; a range lies in an object. What was deleted is in tombstone, gone
+and reclaim.
 """
 
 from sqlalchemy import (
@@ -163,4 +164,49 @@ chain = Table(
     Column("writer", Text, primary_key=True),
     *_number("sequence"),
     *_text("digest"),
+)
+
+# What was deleted, by the names that the tombstone has; '' where it names all below.
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("institution_id", _Key, ForeignKey("institution.id"), primary_key=True, autoincrement=False),
+    Column("study_uid", Text, primary_key=True),
+    Column("series_uid", Text, primary_key=True),
+    Column("instance_uid", Text, primary_key=True),
+    *_number("commit_number"),  # the last one's
+    sqlite_with_rowid=False,
+)
+
+# Instances that were deleted: the last version number that was given, for versions to go on from.
+gone = Table(
+    "gone",
+    metadata,
+    Column("institution_id", _Key, ForeignKey("institution.id"), primary_key=True, autoincrement=False),
+    Column("uid", Text, primary_key=True),
+    *_number("number"),
+    sqlite_with_rowid=False,
+)
+
+# Bytes of deleted versions, until they are given back to the disk.
+reclaim = Table(
+    "reclaim",
+    metadata,
+    _key(),
+    _to("object"),
+    *_number("offset", "length"),
+    Column("digest", LargeBinary, nullable=False),
+    *_number("gone_at"),  # microseconds since 1970, UTC
+)
+
+# Legal holds. The row stays after the hold is lifted: which of two entries is the later one its number tells.
+hold = Table(
+    "hold",
+    metadata,
+    Column("institution_id", _Key, ForeignKey("institution.id"), primary_key=True, autoincrement=False),
+    Column("study_uid", Text, primary_key=True),
+    *_number("held"),  # 1: nothing of the study may be deleted
+    *_number("commit_number", "at"),  # at: microseconds since 1970, UTC
+    *_text("caller", "reason"),
+    sqlite_with_rowid=False,
 )

@@ -11,6 +11,7 @@ from threading import Lock
 from imagerepo import telemetry
 from imagerepo.adapters.index_sql.engine import INDEX, connect
 from imagerepo.adapters.segments.append import DIRECT_FROM
+from imagerepo.adapters.segments.change import Extent
 from imagerepo.adapters.segments.decide import Decided, Decision, Visible, decide
 from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.spool import SpoolFile
@@ -27,6 +28,7 @@ class Item:
     result: Committed | None = None
     where: Range | None = None  # of its bytes, once they are written
     decided: Decided | None = None
+    extent: Extent | None = None  # of a change
 
 
 def is_small(request: StoreRequest) -> bool:

@@ -5,7 +5,8 @@
 3. The commit record is appended and flushed: from here on all of it is durable.
 4. Under the lock again its rows are written; then it is answered.
 
-An instance is in flight from 2 to 4: whoever else has it waits, so that two commits never give one number.
+An instance is in flight from 2 to 4: whoever else has it waits, so that two commits never give one number. Changes
+(deletions, holds) go in commits without instances, of which nothing of the studies that they concern is in flight.
 """
 
 from collections.abc import Sequence
@@ -17,16 +18,17 @@ from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.segments import lines, projection
 from imagerepo.adapters.segments.ahead import Item, is_small
-from imagerepo.adapters.segments.decide import Decided, Decision, Known, Visible, as_known, decide
+from imagerepo.adapters.segments.change import Changes
+from imagerepo.adapters.segments.decide import Decided, Decision, History, Visible, as_known, decide
 from imagerepo.adapters.segments.lines import Link
-from imagerepo.adapters.segments.numbers import SLOTS, Numbers, mark
+from imagerepo.adapters.segments.numbers import SLOTS, Numbers, changing, growing, mark
 from imagerepo.adapters.segments.place import Place
 from imagerepo.adapters.segments.projection import Position
 from imagerepo.adapters.segments.spool import SpoolFile
 from imagerepo.adapters.segments.writer import SegmentWriter
-from imagerepo.errors import ImagerepoError, UnavailableError
+from imagerepo.errors import ImagerepoError, RefusedError, UnavailableError
 from imagerepo.model.arrival import InMemory
-from imagerepo.model.events import Action, CommitKind, Committed, JournalRequest, StoreRequest
+from imagerepo.model.events import Action, ChangeRequest, CommitKind, Committed, JournalRequest, StoreRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class _Written:
 
     position: Position
     stored: list[tuple[Item, Stored]]
+    changed: list[Item]
     others: list[Item]
     links: dict[str, Link]
 
@@ -51,6 +54,8 @@ class Batch:
         self._applier = Applier(self._connection)
         self._visible = Visible(self._connection)
         self._links = projection.links(self._connection, place.writer)
+        self._changes = Changes(place.data, self._connection)
+        self._claims = False  # studies are marked for changes that wait
         self._left: _Written | None = None  # durable, but its rows could not be written
         self._voids: list[int] = []
 
@@ -69,6 +74,10 @@ class Batch:
         self._finish_what_is_left()
         self._writer.abandon()  # what a commit that broke off had waiting
         self._writer.prepare()
+        self._run_arrivals([item for item in items if not isinstance(item.request, ChangeRequest)])
+        self._run_changes([item for item in items if isinstance(item.request, ChangeRequest)])
+
+    def _run_arrivals(self, items: Sequence[Item]) -> None:
         for item in items:
             try:
                 self._write(item)
@@ -84,6 +93,16 @@ class Batch:
                 item.result = _answer(item.decided)
             self._writer.abandon()
             return
+        self._commit(number, ready)
+
+    def _run_changes(self, items: Sequence[Item]) -> None:
+        if not items:
+            return
+        ready, number = self._number_changes(items[:SLOTS])
+        if ready:
+            self._commit(number, ready)
+
+    def _commit(self, number: int, ready: Sequence[Item]) -> None:
         try:
             written = self._write_commit(number, ready)
         except ImagerepoError:
@@ -93,6 +112,11 @@ class Batch:
             raise
         self._left = written
         self._finish_what_is_left()
+
+    def give_up(self) -> None:
+        """Let others have the studies for whose changes this writer waited."""
+        if self._claims and self._left is None:
+            self._land()
 
     def tend(self) -> None:
         """Finish what was left, if anything: until then its instances are in flight for everyone."""
@@ -125,20 +149,22 @@ class Batch:
         """
         ready: list[Item] = []
         marks: list[bytes] = []
-        pending: dict[bytes, list[Known]] = {}
+        pending: dict[bytes, History] = {}
+        studies = _Studies(self._numbers)
         with self._numbers.locked():
             for item in items:
                 request = item.request
                 if not isinstance(request, StoreRequest):
                     ready.append(item)
                     continue
+                study = (request.caller.institution, request.attributes.study_uid)
                 name = mark(request.caller.institution, request.attributes.instance_uid)
-                if self._numbers.in_flight_elsewhere(name):
+                if studies.is_changing(study) or self._numbers.in_flight_elsewhere(name):
                     continue
-                known = pending.get(name)
-                if known is None:
-                    known = pending[name] = self._visible.of(request)
-                item.decided = decide(request, known)
+                history = pending.get(name)
+                if history is None:
+                    history = pending[name] = self._visible.of(request)
+                item.decided = decide(request, history)
                 if item.decided.decision is Decision.STORE:
                     if isinstance(request.payload, InMemory) and is_small(request):
                         item.where = self._writer.small_data(
@@ -146,18 +172,48 @@ class Batch:
                         )
                     elif item.where is None:
                         continue  # was not to be stored a moment ago; its bytes are written when it comes again
-                    known.append(as_known(request, item.decided.version))
+                    history.known.append(as_known(request, item.decided.version))
                     marks.append(name)
+                    studies.grow(study)
                 ready.append(item)
             if all(_is(item, Decision.DUPLICATE) for item in ready):
                 return ready, 0
-            self._numbers.take_off(marks)
+            self._numbers.take_off([*marks, *studies.marks()])
             return ready, self._numbers.next_commit()
+
+    def _number_changes(self, items: Sequence[Item]) -> tuple[list[Item], int]:
+        """Find out which changes may be made now, and give the number of their commit.
+
+        A study is marked as soon as no other writer changes it, so that what is in flight of it lands and no more
+        takes off: then it is this writer's turn.
+        """
+        ready: list[Item] = []
+        marks: dict[bytes, None] = {}
+        with self._numbers.locked():
+            for item in items:
+                request = item.request
+                assert isinstance(request, ChangeRequest)
+                study = (request.caller.institution, request.study_uid)
+                name = changing(*study)
+                if name in marks or self._numbers.in_flight_elsewhere(name):
+                    continue  # one after another
+                marks[name] = None
+                if self._numbers.in_flight_elsewhere(growing(*study)):
+                    continue
+                try:
+                    item.extent = self._changes.weigh(request)
+                    ready.append(item)
+                except RefusedError as error:
+                    item.result = Committed(CommitKind.FAILED, error=error)
+            self._numbers.take_off(marks)
+            self._claims = True
+            return ready, self._numbers.next_commit() if ready else 0
 
     def _write_commit(self, number: int, items: Sequence[Item]) -> _Written:
         links = dict(self._links)
         written: list[bytes] = []
         stored: list[tuple[Item, Stored]] = []
+        changed: list[Item] = []
         others: list[Item] = []
         for item in items:
             institution = item.request.caller.institution
@@ -170,6 +226,8 @@ class Batch:
             links[institution] = lines.follow(link, line)
             if _is(item, Decision.STORE):
                 stored.append((item, _stored(item, number, len(stored))))
+            elif item.extent is not None:
+                changed.append(item)
             else:
                 others.append(item)
         body = lines.commit_body(number, self._place.writer, self._voids, written)
@@ -181,12 +239,15 @@ class Batch:
             if isinstance(item.request, StoreRequest) and isinstance(item.request.payload, SpoolFile):
                 item.request.payload.committed()
         end = Position(self._writer.name, offset, number)
-        return _Written(end, stored, others, links)
+        return _Written(end, stored, changed, others, links)
 
     def _line(self, item: Item, number: int, link: Link) -> bytes | None:
         request, decided = item.request, item.decided
         if isinstance(request, JournalRequest):
             return lines.journal_line(request, number, link)
+        if isinstance(request, ChangeRequest):
+            assert item.extent is not None
+            return lines.change_line(request, (item.extent.instances, item.extent.last_commits), number, link)
         assert decided is not None
         if decided.decision is Decision.STORE:
             assert item.where is not None
@@ -210,20 +271,51 @@ class Batch:
             try:
                 with transaction(self._connection):
                     differs = self._applier.add([stored for _, stored in written.stored])
+                    for item in written.changed:
+                        assert isinstance(item.request, ChangeRequest)
+                        self._changes.apply(item.request, written.position.commit)
                     projection.mark_applied(self._connection, written.position, self._place.writer, written.links)
             except UnavailableError:
                 self._applier.forget()
                 raise
             self._left = None
             self._numbers.land()
+            self._claims = False
         for (item, stored), disagrees in zip(written.stored, differs, strict=True):
             item.result = Committed(CommitKind.STORED, stored.number, patient_differs=disagrees)
+        for item in written.changed:
+            item.result = Committed(CommitKind.CHANGED, instances=item.extent.instances if item.extent else 0)
         for item in written.others:
             item.result = _answer(item.decided)
 
     def _land(self) -> None:
         with self._numbers.locked():
             self._numbers.land()
+        self._claims = False
+
+
+class _Studies:
+    """The studies of a commit's instances; each is asked for once."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+        self._changing: dict[tuple[str, str], bool] = {}
+        self._growing: set[tuple[str, str]] = set()
+
+    def is_changing(self, study: tuple[str, str]) -> bool:
+        """Whether another writer changes it; under the lock."""
+        found = self._changing.get(study)
+        if found is None:
+            found = self._changing[study] = self._numbers.in_flight_elsewhere(changing(*study))
+        return found
+
+    def grow(self, study: tuple[str, str]) -> None:
+        """An instance of it takes off."""
+        self._growing.add(study)
+
+    def marks(self) -> list[bytes]:
+        """Of those of which instances take off."""
+        return [growing(*study) for study in self._growing]
 
 
 def _is(item: Item, decision: Decision) -> bool:

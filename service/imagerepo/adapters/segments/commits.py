@@ -119,6 +119,12 @@ class SegmentCommits:
         return taken
 
     def _carry(self, items: list[Item]) -> None:
+        try:
+            self._carry_all(items)
+        finally:
+            self._batch.give_up()
+
+    def _carry_all(self, items: list[Item]) -> None:
         deadline = time.monotonic() + _PATIENCE
         while items:
             try:
@@ -135,7 +141,9 @@ class SegmentCommits:
                 raise
             items = [item for item in items if item.result is None]
             if items and time.monotonic() > deadline:
-                _fail(items, UnavailableError("another process has this instance in flight; send it again"))
+                _fail(
+                    items, UnavailableError("another process has this instance or its study in flight; send it again")
+                )
                 return
             if items:
                 time.sleep(_PAUSE)

@@ -18,25 +18,27 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 from imagerepo.adapters.index_sql import metadata_cache
 from imagerepo.adapters.index_sql.engine import INDEX, LOG, connect
-from imagerepo.adapters.segments import index_file, replay, spool, writer
+from imagerepo.adapters.segments import generation, index_file, replay, spool, writer
+from imagerepo.adapters.segments.generation import RUN, Generation
 from imagerepo.adapters.segments.intervals import SharedIntervals
 from imagerepo.adapters.segments.numbers import Numbers
 from imagerepo.adapters.segments.place import Place
+from imagerepo.adapters.segments.reclaim import Reclaimer
 from imagerepo.adapters.segments.replay import Replayed
-from imagerepo.errors import SettingsError
+from imagerepo.errors import SettingsError, UnavailableError
 from imagerepo.settings import Storage
 
 log = logging.getLogger(__name__)
 
 _LOCK = "lock"
-_RUN = "run"
 _SWEPT = ".swept"
 _ORPHANED = "orphaned"
 _KEPT_ORPHANS = 7 * 86_400  # seconds
@@ -87,17 +89,22 @@ class Folder:
     @property
     def state(self) -> Path:
         """The file that the writers share."""
-        return self.data / _RUN / "numbers"
+        return self.data / RUN / "numbers"
 
     @property
     def intervals(self) -> Path:
         """Audit intervals that the processes share."""
-        return self.data / _RUN / "intervals"
+        return self.data / RUN / "intervals"
+
+    @property
+    def generation(self) -> Path:
+        """What tells readers that bytes of deleted instances may be gone."""
+        return self.data / RUN / generation.FILE
 
     @property
     def metrics(self) -> Path:
         """prometheus-client's multiprocess folder."""
-        return self.data / _RUN / "metrics"
+        return self.data / RUN / "metrics"
 
     def place(self, name: str, storage: Storage) -> Place:
         """Where one of the writers works."""
@@ -108,6 +115,19 @@ class Folder:
         with Numbers(self.state, self.writers.index(name)) as numbers, numbers.locked():
             replay.replay(self.data, self.data / INDEX, only_writer=name)
             numbers.land()
+
+    def reclaim(self, delay: float) -> bool:
+        """Give back some bytes of what was deleted longer than `delay` seconds ago; whether there were any.
+
+        What fails is logged, and tried again the next time.
+        """
+        try:
+            with closing(connect(self.data / INDEX)) as connection, Numbers(self.state, 0) as numbers:
+                reclaimer = Reclaimer(self.data, Generation(self.generation), numbers.locked)
+                return reclaimer.work(connection, datetime.now(UTC), timedelta(seconds=delay)) > 0
+        except (sqlite3.Error, OSError, UnavailableError) as error:
+            log.warning("reclaim.waits", extra={"reason": str(error)})
+            return False
 
     def checkpoint(self) -> None:
         """Fold the index's log into its file once it has grown, making nobody wait for a flush.
@@ -138,8 +158,8 @@ def make_ready(data: Path, writers: Sequence[str]) -> tuple[Folder, Replayed]:
     """
     start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     folder = Folder(data, start, tuple(writers))
-    shutil.rmtree(data / _RUN, ignore_errors=True)
-    for path in (data / _RUN, folder.metrics, data / writer.FOLDER, data / spool.FOLDER / start):
+    shutil.rmtree(data / RUN, ignore_errors=True)
+    for path in (data / RUN, folder.metrics, data / writer.FOLDER, data / spool.FOLDER / start):
         path.mkdir(parents=True, exist_ok=True)
     for path in (data / spool.FOLDER, data):
         writer.sync_folder(path)
@@ -149,6 +169,7 @@ def make_ready(data: Path, writers: Sequence[str]) -> tuple[Folder, Replayed]:
         # What cannot be read is not in the index: its file would look unnamed.
         _sweep(data, start)
     SharedIntervals.create(folder.intervals)
+    generation.create(folder.generation)
     Numbers.create(folder.state, len(writers), replayed.last_commit)
     return folder, replayed
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from blake3 import blake3
 
+from imagerepo.adapters.index_sql.holds import HoldEntry
 from imagerepo.errors import DamagedError
 from imagerepo.model.caller import Caller
-from imagerepo.model.events import Action, JournalRequest, StoreRequest
+from imagerepo.model.events import Action, ChangeRequest, JournalRequest, StoreRequest
 from imagerepo.model.instance import Range
 
 ORIGIN = "0" * 64  # `prev` of a chain's first line
@@ -66,9 +67,11 @@ class DeleteLine:
 
     institution: str
     commit: int
+    at: datetime
     study_uid: str
     series_uid: str | None  # None: the whole study
     instance_uid: str | None  # None: the whole series
+    commits: tuple[int, ...]  # that count although bytes which they stored may be gone
 
 
 def store_line(request: StoreRequest, version: int, where: Sequence[Range], commit: int, link: Link) -> bytes:
@@ -95,6 +98,26 @@ def store_line(request: StoreRequest, version: int, where: Sequence[Range], comm
 def journal_line(request: JournalRequest, commit: int, link: Link) -> bytes:
     """The line of an entry that changes nothing stored."""
     return _encode({**_head(request.caller, request.action, request.at, commit, link), **dict(request.detail)})
+
+
+def change_line(request: ChangeRequest, extent: tuple[int, list[int]], commit: int, link: Link) -> bytes:
+    """The line of a deletion, or of a hold that is set or lifted.
+
+    Args:
+        request: what is to be done.
+        extent: of a deletion: instances that it removes, and which of their commits are the last of their segments.
+        commit: the number of the commit that the line stands in.
+        link: where the chain stands.
+    """
+    detail: dict[str, Any] = {"study": request.study_uid}
+    if request.series_uid is not None:
+        detail["series"] = request.series_uid
+    if request.instance_uid is not None:
+        detail["instance"] = request.instance_uid
+    detail["reason"] = request.reason
+    if request.action is Action.DELETE:
+        detail["instances"], detail["commits"] = extent
+    return _encode({**_head(request.caller, request.action, request.at, commit, link), **detail})
 
 
 def _head(caller: Caller, action: Action, at: datetime, commit: int, link: Link) -> dict[str, Any]:
@@ -187,4 +210,26 @@ def stores(fields: dict[str, Any], commit: int) -> Iterator[StoreLine]:
 def deletes(fields: dict[str, Any], commit: int) -> Iterator[DeleteLine]:
     """The tombstone that a line is, if it is one."""
     if fields["action"] == Action.DELETE:
-        yield DeleteLine(fields["institution"], commit, fields["study"], fields.get("series"), fields.get("instance"))
+        yield DeleteLine(
+            institution=fields["institution"],
+            commit=commit,
+            at=datetime.fromisoformat(fields["at"]),
+            study_uid=fields["study"],
+            series_uid=fields.get("series"),
+            instance_uid=fields.get("instance"),
+            commits=tuple(fields.get("commits", ())),
+        )
+
+
+def holds(fields: dict[str, Any], commit: int) -> Iterator[HoldEntry]:
+    """The hold that a line sets or lifts, if it does."""
+    if fields["action"] in {Action.HOLD, Action.RELEASE}:
+        yield HoldEntry(
+            institution=fields["institution"],
+            commit=commit,
+            study_uid=fields["study"],
+            held=fields["action"] == Action.HOLD,
+            at=datetime.fromisoformat(fields["at"]),
+            caller=fields["caller"],
+            reason=fields["reason"],
+        )

@@ -2,6 +2,9 @@
 
 A small memory-mapped file that the parent makes anew at each start; nothing in it need survive. An instance is in
 flight from when its version number is given until its row is visible, so that no two get the same number.
+
+A deletion concerns what earlier commits stored. Nothing of its study may be in flight when it gets its number, and
+nothing may take off until its rows are gone: so its study is marked, and the studies of instances in flight are.
 """
 
 import fcntl
@@ -18,16 +21,27 @@ from blake3 import blake3
 from imagerepo.ports.index import POSITIONS_A_COMMIT
 
 SLOTS = POSITIONS_A_COMMIT  # instances that one writer may have in flight: those of one commit
-MARK = 16  # bytes of an instance's name, hashed
+MARKS = 2 * SLOTS  # those instances and their studies
+MARK = 16  # bytes of a mark
 _HEAD = struct.Struct("<Q")  # the last commit number given
 _COUNT = struct.Struct("<Q")  # marks in a region, which begins with it
-_REGION = MARK + SLOTS * MARK  # bytes of each writer
+_REGION = MARK + MARKS * MARK  # bytes of each writer
 _BEGIN = 64
 
 
 def mark(institution: str, instance_uid: str) -> bytes:
     """The name of an instance in flight."""
     return blake3(f"{institution}\0{instance_uid}".encode()).digest(MARK)
+
+
+def growing(institution: str, study_uid: str) -> bytes:
+    """The mark of a study of which instances are in flight."""
+    return blake3(f"{institution}\0{study_uid}\0growing".encode()).digest(MARK)
+
+
+def changing(institution: str, study_uid: str) -> bytes:
+    """The mark of a study that is being changed: something of it is deleted, or a hold is set or lifted."""
+    return blake3(f"{institution}\0{study_uid}\0changing".encode()).digest(MARK)
 
 
 class Numbers:
@@ -74,7 +88,7 @@ class Numbers:
         return number
 
     def in_flight_elsewhere(self, name: bytes) -> bool:
-        """Whether another writer has that instance in flight; under the lock."""
+        """Whether another writer has set that mark; under the lock."""
         for start in self._others:
             begin, count = start + MARK, _COUNT.unpack_from(self._map, start)[0]
             found = self._map.find(name, begin, begin + count * MARK) if count else -1
@@ -85,7 +99,7 @@ class Numbers:
         return False
 
     def take_off(self, names: Iterable[bytes]) -> None:
-        """Have these, and no others, in flight; under the lock. At most SLOTS."""
+        """Set these marks, and no others; under the lock. At most MARKS."""
         packed = b"".join(names)
         begin = self._start + MARK
         self._map[begin : begin + len(packed)] = packed

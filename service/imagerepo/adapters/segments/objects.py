@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from imagerepo.adapters.segments import generation
+from imagerepo.adapters.segments.generation import RUN, Generation
 from imagerepo.errors import DamagedError
 from imagerepo.model.instance import Range
 
@@ -47,6 +49,7 @@ class LocalObjects:
         self._lock = Lock()
         self._descriptors: OrderedDict[str, _Descriptor] = OrderedDict()
         self._can_try = bool(_NOWAIT)
+        self._generation = Generation(data / RUN / generation.FILE)
 
     def read(self, where: Range) -> bytes:
         """Read all of `where`; blocks. Raises DamagedError."""
@@ -89,6 +92,10 @@ class LocalObjects:
         for where in ranges:
             with contextlib.suppress(DamagedError, OSError):  # whoever reads it is told
                 os.posix_fadvise(self._descriptor(where).number, where.offset, where.length, _WILL_NEED)
+
+    def generation(self) -> int:
+        """How often bytes of what was deleted began to be given back."""
+        return self._generation.now()
 
     @contextmanager
     def mapped(self, where: Range) -> Generator[memoryview]:

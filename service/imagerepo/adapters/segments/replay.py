@@ -9,24 +9,26 @@ import itertools
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagerepo.adapters.index_sql.apply import Applier, Deleted, Stored
+from imagerepo.adapters.index_sql import holds
+from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import connect, transaction
-from imagerepo.adapters.segments import catalog, lines, projection
+from imagerepo.adapters.index_sql.removal import Deleted, Removal
+from imagerepo.adapters.segments import catalog, lines, projection, read_back, tombstones
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.catalog import Condition, Segment
-from imagerepo.adapters.segments.format import Kind
-from imagerepo.adapters.segments.lines import Link, StoreLine
+from imagerepo.adapters.segments.format import Kind, Record
+from imagerepo.adapters.segments.lines import DeleteLine, Link, StoreLine
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.adapters.segments.projection import Position
+from imagerepo.adapters.segments.read_back import describing
+from imagerepo.adapters.segments.tombstones import Evidence
 from imagerepo.adapters.segments.writer import FOLDER
-from imagerepo.dicom import part10
-from imagerepo.errors import DamagedError, RefusedError, UnavailableError
+from imagerepo.errors import DamagedError, UnavailableError
 from imagerepo.model.instance import Attributes, Layout
-from imagerepo.model.uids import Uid
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Replayed:
     last_commit: int  # the highest number in index or segments
 
 
-def commits(segment: Segment, start: int) -> Iterator[Commit]:
+def commits(segment: Segment, start: int, evidence: Evidence) -> Iterator[Commit]:
     """Whole commits of a segment from `start` on, voided ones too; what is damaged is reported and passed over."""
     path = segment.path
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -71,13 +73,18 @@ def commits(segment: Segment, start: int) -> Iterator[Commit]:
         for number, record in enumerate(found):
             body = segment_format.read_payload(descriptor, record)
             in_doubt = number == len(found) - 1
-            if body is None or (in_doubt and not bytes_are_whole(descriptor, path, body)):
+            if body is None or (in_doubt and not counts(descriptor, path, record, body, evidence)):
                 log.warning("segment.commit_damaged", extra={"segment": path.name, "offset": record.offset})
                 continue
             head, journal = lines.parse_body(body, f"{path.name} at byte {record.offset}")
             yield Commit(head.number, path.name, head.writer, record.end, head.voids, tuple(journal))
     finally:
         os.close(descriptor)
+
+
+def counts(descriptor: int, path: Path, record: Record, body: bytes, evidence: Evidence) -> bool:
+    """Whether the last commit of a segment counts, whose record is whole."""
+    return bytes_are_whole(descriptor, path, body) or evidence.names(record.number)
 
 
 def bytes_are_whole(descriptor: int, path: Path, body: bytes) -> bool:
@@ -126,23 +133,26 @@ def counted(data: Path) -> Iterator[Commit]:
     """All commits of a data folder that count, in order of their numbers."""
     segments = [catalog.examine(path) for path in catalog.paths(data)]
     void = voided(segments)
-    return (one for one in _merged(segments, {}) if one.number not in void)
+    found = _merged(segments, {}, Evidence(segments, {}))
+    return (one for one in found if one.number not in void)
 
 
-def _merged(segments: Sequence[Segment], done: Mapping[str, int]) -> Iterator[Commit]:
+def _merged(segments: Sequence[Segment], done: Mapping[str, int], evidence: Evidence) -> Iterator[Commit]:
     """Commits beyond what is done, in order of their numbers. Of each writer one segment is open at a time."""
     by_writer: dict[str, list[tuple[int, Segment]]] = {}
     for segment in segments:
         if segment.is_readable:
             writer, number = segment_format.parse_segment_name(segment.path.name)
             by_writer.setdefault(writer, []).append((number, segment))
-    streams = [_of_writer(of_writer, done) for of_writer in by_writer.values()]
+    streams = [_of_writer(of_writer, done, evidence) for of_writer in by_writer.values()]
     return heapq.merge(*streams, key=lambda commit: commit.number)
 
 
-def _of_writer(segments: Sequence[tuple[int, Segment]], done: Mapping[str, int]) -> Iterator[Commit]:
+def _of_writer(
+    segments: Sequence[tuple[int, Segment]], done: Mapping[str, int], evidence: Evidence
+) -> Iterator[Commit]:
     for _, segment in sorted(segments, key=lambda numbered: numbered[0]):
-        yield from commits(segment, done.get(segment.path.name, 0))
+        yield from commits(segment, done.get(segment.path.name, 0), evidence)
 
 
 def replay(data: Path, index: Path, only_writer: str | None = None) -> Replayed:
@@ -167,7 +177,9 @@ def replay(data: Path, index: Path, only_writer: str | None = None) -> Replayed:
         missed = [catalog.examine_for_start(path) for path in behind]
         lost += sum(segment.condition is Condition.LOST for segment in missed)
         void = voided([catalog.examine_for_start(path) for path in _after(behind, paths)])
-        replayed = _apply_all(connection, data, _merged(missed, done), void)
+        replaying = _Replay(connection, data)
+        replaying.announce(one for one in tombstones.read(missed, done) if one.commit not in void)
+        replayed = replaying.apply_all(_merged(missed, done, Evidence(missed, done)), void)
         return replace(replayed, damaged=replayed.damaged + lost)
     except sqlite3.Error as error:
         raise UnavailableError(f"the index cannot be read: {error}") from error
@@ -205,83 +217,93 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _apply_all(connection: sqlite3.Connection, data: Path, found: Iterator[Commit], void: set[int]) -> Replayed:
-    applier, objects = Applier(connection), LocalObjects(data)
-    last = projection.last_commit(connection)
-    count = instances = damaged = 0
-    batch: list[Commit] = []
-    for commit in found:
-        last = max(last, commit.number)
-        if commit.number in void:
-            continue
-        batch.append(commit)
-        if len(batch) == _AT_ONCE:
-            done, lost = _apply(connection, applier, objects, batch)
-            instances, damaged, count = instances + done, damaged + lost, count + len(batch)
-            batch = []
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # else its log would grow as large as all of it
-    done, lost = _apply(connection, applier, objects, batch)
-    return Replayed(count + len(batch), instances + done, damaged + lost, last)
+class _Replay:
+    """Turns commits into rows."""
+
+    def __init__(self, connection: sqlite3.Connection, data: Path) -> None:
+        self._connection = connection
+        self._objects = LocalObjects(data)
+        self._applier = Applier(connection)
+        self._removal = Removal(connection, describing(self._objects))
+        self._waiting: list[Stored] = []
+        self._instances = self._damaged = 0
+
+    def announce(self, found: Iterable[DeleteLine]) -> None:
+        """Note what later commits delete: its bytes may be gone, and are not missed."""
+        with transaction(self._connection):
+            for one in found:
+                self._removal.announce(_deleted(one))
+
+    def apply_all(self, found: Iterator[Commit], void: set[int]) -> Replayed:
+        """Apply those that count."""
+        last = projection.last_commit(self._connection)
+        count = 0
+        batch: list[Commit] = []
+        for commit in found:
+            last = max(last, commit.number)
+            if commit.number in void:
+                continue
+            batch.append(commit)
+            count += 1
+            if len(batch) == _AT_ONCE:
+                self._apply(batch)
+                batch = []
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # else its log would grow as large as all
+        if batch:
+            self._apply(batch)
+        return Replayed(count, self._instances, self._damaged, last)
+
+    def _apply(self, batch: Sequence[Commit]) -> None:
+        with transaction(self._connection):
+            for commit in batch:
+                heads: dict[str, Link] = {}
+                places = itertools.count()
+                for line in commit.journal:
+                    said = lines.parse_line(line, commit.place)
+                    heads[said["institution"]] = Link(said["seq"], lines.digest_of(line))
+                    for one in lines.stores(said, commit.number):
+                        self._store(one, commit, next(places))
+                    for one in lines.deletes(said, commit.number):
+                        self._write_waiting()
+                        self._removal.delete(_deleted(one))
+                    for one in lines.holds(said, commit.number):
+                        holds.enter(self._connection, one)
+                done = Position(commit.segment, commit.position, commit.number)
+                projection.mark_applied(self._connection, done, commit.writer, heads)
+            self._write_waiting()
+
+    def _store(self, line: StoreLine, commit: Commit, place: int) -> None:
+        names = (line.institution, line.study_uid, line.series_uid, line.instance_uid)
+        if self._removal.is_covered(names, line.commit):
+            instance = (line.instance_uid, line.version)
+            self._removal.bury(line.institution, instance, line.ranges[0], line.digest, line.received_at)
+            return
+        self._instances += 1
+        found = read_back.read(self._objects, line.ranges[0], line.transfer_syntax, line.data_set_offset)
+        if isinstance(found, str):
+            # One damaged instance must not keep all others from being served.
+            self._damaged += 1
+            log.error(
+                "replay.instance_damaged",
+                extra={"place": commit.place, "instance": line.instance_uid, "reason": found},
+            )
+            self._waiting.append(_unread(line, commit, place))
+        else:
+            self._waiting.append(_stored(line, (commit, place), *found))
+
+    def _write_waiting(self) -> None:
+        self._applier.replay(self._waiting)
+        self._waiting = []
 
 
-def _apply(
-    connection: sqlite3.Connection, applier: Applier, objects: LocalObjects, batch: list[Commit]
-) -> tuple[int, int]:
-    """Rows for a batch; how many instances they hold, and how many could not be read."""
-    stored: list[Stored] = []
-    damaged = applied = 0
-    if not batch:
-        return 0, 0
-    with transaction(connection):
-        for commit in batch:
-            heads: dict[str, Link] = {}
-            places = itertools.count()
-            for line in commit.journal:
-                said = lines.parse_line(line, commit.place)
-                heads[said["institution"]] = Link(said["seq"], lines.digest_of(line))
-                for one in lines.stores(said, commit.number):
-                    place = next(places)
-                    found = _read_back(objects, one, commit, place)
-                    stored.append(found or _unread(one, commit, place))
-                    damaged += found is None
-                for one in lines.deletes(said, commit.number):
-                    applier.replay(stored[applied:])
-                    applied = len(stored)
-                    applier.delete(
-                        Deleted(one.institution, one.commit, one.study_uid, one.series_uid, one.instance_uid)
-                    )
-            done = Position(commit.segment, commit.position, commit.number)
-            projection.mark_applied(connection, done, commit.writer, heads)
-        applier.replay(stored[applied:])
-    return len(stored), damaged
-
-
-def _read_back(objects: LocalObjects, line: StoreLine, commit: Commit, place: int) -> Stored | None:
-    """What ingest knew of an instance, from its bytes; None if they are damaged, which is reported.
-
-    Raises:
-        OSError: the disk did not answer; that says nothing about the bytes.
-    """
-    try:
-        # Every view is left before the map is closed, also when an error still holds it.
-        with objects.mapped(line.ranges[0]) as view, view[line.data_set_offset :] as data_set:
-            attributes, layout = part10.read_data_set(data_set, Uid(line.transfer_syntax), line.data_set_offset)
-    except (RefusedError, DamagedError, ValueError, BufferError) as error:
-        # One damaged instance must not keep all others from being served.
-        log.error(  # noqa: TRY400 - the place says more than the stack
-            "replay.instance_damaged",
-            extra={"place": commit.place, "instance": line.instance_uid, "reason": str(error)},
-        )
-        return None
-    return _stored(line, (commit, place), attributes, layout)
+def _deleted(line: DeleteLine) -> Deleted:
+    names = (line.study_uid, line.series_uid, line.instance_uid)
+    return Deleted(line.institution, line.commit, line.at, *names)
 
 
 def _unread(line: StoreLine, commit: Commit, place: int) -> Stored:
     """A damaged instance as its line names it: its version number stays taken, and whoever asks for it is told."""
-    unknown = {field.name: "" for field in fields(Attributes)}
-    unknown |= {"study_uid": line.study_uid, "series_uid": line.series_uid, "instance_uid": line.instance_uid}
-    numbers = dict.fromkeys(("rows", "columns", "bits_allocated", "number_of_frames"))
-    attributes = Attributes(**{**unknown, **numbers, "sop_class_uid": line.sop_class_uid})  # pyright: ignore[reportArgumentType] - by name
+    attributes = read_back.unknown(line.study_uid, line.series_uid, line.instance_uid, line.sop_class_uid)
     layout = Layout(line.data_set_offset, line.header_length, line.trailer_offset, None)
     return _stored(line, (commit, place), attributes, layout)
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from blake3 import blake3
 
 from imagerepo.adapters.index_sql.engine import INDEX, connect
-from imagerepo.adapters.segments import catalog, lines, projection, replay
+from imagerepo.adapters.segments import catalog, lines, projection, replay, tombstones
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.catalog import Condition, Segment
 from imagerepo.adapters.segments.format import Kind, Record
-from imagerepo.adapters.segments.lines import START, CommitHead, Link
+from imagerepo.adapters.segments.lines import START, CommitHead, Link, StoreLine
 from imagerepo.adapters.segments.objects import LocalObjects
+from imagerepo.adapters.segments.tombstones import Evidence, Graves
 from imagerepo.errors import DamagedError
 from imagerepo.model import checksum
 from imagerepo.model.instance import Range
@@ -75,7 +76,6 @@ def verify(data: Path, wanted: frozenset[tuple[ChainId, Link]] = frozenset(), *,
     # Read before the segments: what commits meanwhile is then only seen to go further than this.
     heads = index_heads(data)
     report = Report()
-    objects = LocalObjects(data)
     by_writer: dict[str, list[Segment]] = {}
     for path in catalog.paths(data):
         segment = catalog.examine(path)
@@ -84,14 +84,17 @@ def verify(data: Path, wanted: frozenset[tuple[ChainId, Link]] = frozenset(), *,
         by_writer.setdefault(segment_format.parse_segment_name(path.name)[0], []).append(segment)
     looked_for = wanted | frozenset(heads.items())
     try:
+        everything = [segment for segments in by_writer.values() for segment in segments]
+        evidence = Evidence(everything, {})
+        bytes_of = _Bytes(data) if with_bytes else None
         for writer, segments in by_writer.items():
             ordered = sorted(segments, key=lambda one: segment_format.parse_segment_name(one.path.name)[1])
             void = replay.voided(ordered)
-            for one in (one for segment in ordered for one in _commits(segment, writer)):
+            for one in (one for segment in ordered for one in _commits(segment, writer, evidence)):
                 if one.head.number not in void:
                     _follow(report, writer, one, looked_for)
-                    if with_bytes:
-                        _check_bytes(objects, one)
+                    if bytes_of is not None:
+                        bytes_of.check(one)
         _compare_with_index(report, heads)
     except DamagedError as error:
         raise DamagedError("; ".join([*report.damage, str(error)])) from error
@@ -135,7 +138,7 @@ def _index_heads(connection: sqlite3.Connection) -> dict[ChainId, Link]:
         connection.close()
 
 
-def _commits(segment: Segment, writer: str) -> Iterator[_Found]:
+def _commits(segment: Segment, writer: str, evidence: Evidence) -> Iterator[_Found]:
     """A segment's commits.
 
     The last one may be torn: power was lost before it was flushed. As for replay it counts only if it is whole;
@@ -160,7 +163,7 @@ def _commits(segment: Segment, writer: str) -> Iterator[_Found]:
                 last, damaged = (record, damaged), None
         if last is not None:
             body = segment_format.read_payload(descriptor, last[0])
-            if body is not None and replay.bytes_are_whole(descriptor, path, body):
+            if body is not None and replay.counts(descriptor, path, last[0], body, evidence):
                 yield _parsed(body, _place(path, *last), last[0], writer)
     finally:
         os.close(descriptor)
@@ -215,17 +218,48 @@ def _follow(report: Report, writer: str, found: _Found, wanted: frozenset[tuple[
             report.roots.add((chain, link))
 
 
-def _check_bytes(objects: LocalObjects, found: _Found) -> None:
-    for line in found.journal:
-        for stored in lines.stores(lines.parse_line(line, found.place), found.head.number):
-            hasher, crc32 = blake3(), 0
-            skip = stored.data_set_offset
-            for piece in _pieces(objects, stored.ranges):
+class _Bytes:
+    """Compares what is stored with the digests in its lines; what was deleted is passed over."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._objects = LocalObjects(data)
+        self._graves = _graves(data)
+
+    def check(self, found: _Found) -> None:
+        """Check all that a commit stored. Raises DamagedError."""
+        for line in found.journal:
+            for stored in lines.stores(lines.parse_line(line, found.place), found.head.number):
+                if self._graves.hold(stored):
+                    continue
+                wrong = self._wrong(stored)
+                if wrong is not None and not self._is_gone_by_now(stored):
+                    raise DamagedError(f"{found.place}: {wrong}")
+
+    def _wrong(self, stored: StoreLine) -> str | None:
+        hasher, crc32 = blake3(), 0
+        skip = stored.data_set_offset
+        try:
+            for piece in _pieces(self._objects, stored.ranges):
                 hasher.update(memoryview(piece)[min(skip, len(piece)) :])
                 skip -= min(skip, len(piece))
                 crc32 = checksum.crc32(piece, crc32)  # preamble and group 2 are not in the digest
-            if hasher.digest() != stored.digest or crc32 != stored.crc32:
-                raise DamagedError(f"{found.place}: the bytes of instance {stored.instance_uid} were changed")
+        except DamagedError as error:
+            return str(error)
+        if hasher.digest() != stored.digest or crc32 != stored.crc32:
+            return f"the bytes of instance {stored.instance_uid} were changed"
+        return None
+
+    def _is_gone_by_now(self, stored: StoreLine) -> bool:
+        """Whether a running server deleted it while this was looking."""
+        self._graves = _graves(self._data)
+        return self._graves.hold(stored)
+
+
+def _graves(data: Path) -> Graves:
+    segments = [catalog.examine(path) for path in catalog.paths(data)]
+    void = replay.voided(segments)
+    return Graves(one for one in tombstones.read(segments, {}) if one.commit not in void)
 
 
 def _pieces(objects: LocalObjects, ranges: Sequence[Range]) -> Iterator[bytes]:

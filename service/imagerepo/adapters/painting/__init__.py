@@ -1,0 +1,1 @@
+"""Pictures made by processes of their own, which may die of what they are given."""

@@ -1,0 +1,1 @@
+"""Associations that we open: requestor, service class user, and sender of what is stored."""

@@ -1,0 +1,78 @@
+"""Data sets that we send: identifiers from memory, instances from files.
+
+Source: PS3.8 section 9.3.5 (P-DATA-TF), Annex E (PDV encoding).
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imagerepo.dimse.pdu import PduType, data_pdus
+from imagerepo.errors import DamagedError
+from imagerepo.model.arrival import Buffer
+
+_HEADER: Final = struct.Struct(">BxIIBB")  # of a PDU with one PDV
+_PDV_OVERHEAD: Final = 6  # bytes in a PDU beside the value
+_LAST: Final = 2
+_AT_ONCE: Final = 256 * 1024
+"""Bytes read and written at a time: many PDUs of a peer that takes small ones only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A data set in memory."""
+
+    data: bytes
+
+    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+        """All of it at once."""
+        yield (data_pdus(context_id, self.data, 0, max_length),)
+
+
+@dataclass(frozen=True, slots=True)
+class FileData:
+    """The data set of a Part 10 file, never whole in memory."""
+
+    path: Path
+    offset: int  # bytes; where it begins
+    size: int  # bytes of the whole file
+
+    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+        """PDUs in batches, from one buffer that is used again.
+
+        Raises:
+            DamagedError: the file has become shorter since, or cannot be read.
+        """
+        step = (max_length or _AT_ONCE) - _PDV_OVERHEAD
+        left = self.size - self.offset
+        room = memoryview(bytearray(min(max(_AT_ONCE // step, 1) * step, left)))
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(self.offset)
+                while left:
+                    batch = room[: min(len(room), left)]
+                    _fill(file.readinto, batch)
+                    left -= len(batch)
+                    yield _pdus(batch, context_id, step, _LAST if not left else 0)
+        except (OSError, EOFError) as error:
+            raise DamagedError(f"{self.path} cannot be read: {error}") from error
+
+
+def _fill(read: Callable[[memoryview], int | None], room: memoryview) -> None:
+    while room:
+        count = read(room)
+        if not count:
+            raise EOFError("it ends early")
+        room = room[count:]
+
+
+def _pdus(batch: memoryview, context_id: int, step: int, last: int) -> list[Buffer]:
+    buffers: list[Buffer] = []
+    for start in range(0, len(batch), step):
+        part = batch[start : start + step]
+        control = last if start + step >= len(batch) else 0
+        length = len(part) + 2
+        buffers += (_HEADER.pack(PduType.P_DATA_TF, length + 4, length, context_id, control), part)
+    return buffers

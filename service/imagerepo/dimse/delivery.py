@@ -1,0 +1,189 @@
+"""Deliver versions to one destination, over as many associations as it takes, each with a thread of its own.
+
+What a destination does wrong costs its own sub-operations only: an instance that it refuses, or that it breaks off at,
+fails alone. One that cannot be reached, or that broke off at several instances in a row, gets nothing more.
+
+Source: PS3.4 C.4.2.3 (C-MOVE SCP behavior), C.4.2.2.2 (sub-operations).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from imagerepo.dimse.suboperations import Source, Tally
+from imagerepo.errors import (
+    DamagedError,
+    ImagerepoError,
+    NotFoundError,
+    PeerError,
+    PeerFailure,
+    SettingsError,
+    UnavailableError,
+)
+from imagerepo.model.instance import Version
+from imagerepo.ports.peers import Sending, Sent
+
+log = logging.getLogger(__name__)
+
+_RETRY_AFTER: Final = 1.0  # seconds before the first further attempt; n times as many before the nth
+_LOSSES: Final = 3  # instances in a row that an association was lost at, until the destination gets nothing more
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is tried."""
+
+    associations: int  # at the same time
+    retries: int  # of what a passing failure prevented
+
+
+class Delivery:
+    """One retrieval's way to its destination."""
+
+    def __init__(self, source: Source, tally: Tally, open_way: Callable[[], Sending], limits: Limits) -> None:
+        """Prepare.
+
+        Args:
+            source: what is to be sent.
+            tally: counts what became of it.
+            open_way: opens an association to the destination; raises PeerError.
+            limits: how much is tried.
+        """
+        self._source = source
+        self._tally = tally
+        self._open = open_way
+        self._limits = limits
+        self._changed = threading.Condition()
+        self._started = self._running = 0
+        self._losses = 0  # in a row
+        self._given_up: str | None = None  # why nothing more is sent
+        self._stopped = threading.Event()
+        self.error: ImagerepoError | None = None  # ours: what is left cannot be sent
+
+    def start(self) -> None:
+        """Begin to send, over one association; each one that was opened begins the next. Raises UnavailableError."""
+        with self._changed:
+            if self._started == self._limits.associations or self._stopped.is_set():
+                return
+            thread = threading.Thread(target=self._run, name=f"delivery-{self._started + 1}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                log.warning("dimse.delivery.no_thread", extra={"running": self._running})
+                if not self._running:
+                    raise UnavailableError("no thread can be started for the sub-operations") from error
+                return
+            self._started += 1
+            self._running += 1
+
+    def stop(self) -> None:
+        """Send nothing more. What is being sent may end, or run into its limit of silence; nobody waits for it."""
+        self._stopped.set()
+
+    def ended(self, seconds: float) -> bool:
+        """Whether nothing is under way any more; waits for that at the most so long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, seconds)
+
+    def settle(self) -> None:
+        """Count as failed what nobody is left to send."""
+        reason = self._given_up or "no association could be opened"
+        while (version := self._source.take()) is not None:
+            self._tally.fail(version, reason)
+
+    def _run(self) -> None:
+        way = _Way(self._open, self.start)
+        try:
+            while not self._stopped.is_set() and (version := self._source.take()) is not None:
+                if not self._deliver(way, version):
+                    break
+            way.close()
+        except (UnavailableError, SettingsError) as error:
+            self.error = error
+        except Exception:
+            # The edge of the thread: whatever it was, somebody waits for the others.
+            log.exception("dimse.delivery.failed")
+            self.error = UnavailableError("a sub-operation failed unexpectedly; the log tells more")
+        finally:
+            way.drop()
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _deliver(self, way: "_Way", version: Version) -> bool:
+        """Send one, or count it as failed; returns whether to go on."""
+        if self._given_up is not None:
+            self._tally.fail(version, self._given_up)
+            return True
+        error = self._attempts(way, version)
+        if error is None:
+            return True
+        with self._changed:
+            if not way.opened and self._running > 1:
+                self._source.give_back(version)
+                return False
+            self._losses += 1
+            if not way.opened or self._losses >= _LOSSES:
+                self._given_up = str(error)
+                log.warning("dimse.delivery.given_up", extra={"reason": str(error)})
+        self._tally.fail(version, str(error))
+        return True
+
+    def _attempts(self, way: "_Way", version: Version) -> PeerError | None:
+        """Try to send one; returns what the destination did wrong, where it did."""
+        attempt = 0
+        while True:
+            try:
+                self._tally.add(version, way.send(version))
+            except PeerError as error:
+                if error.failure is PeerFailure.REFUSED and way.opened:
+                    self._tally.fail(version, str(error))
+                    return None
+                way.drop()
+                attempt += 1
+                if not way.opened and self._running > 1:
+                    return error  # it may take fewer associations than the setting says: the others go on
+                passes = error.failure.passes and error.failure is not PeerFailure.SILENT
+                if not passes or attempt > self._limits.retries or self._stopped.wait(_RETRY_AFTER * attempt):
+                    return error
+            except (DamagedError, NotFoundError) as error:
+                way.drop()  # amid a data set
+                self._tally.fail(version, str(error))
+                return None
+            else:
+                self._losses = 0
+                return None
+
+
+class _Way:
+    """One association to the destination, opened when it is needed. Belongs to one thread."""
+
+    def __init__(self, open_way: Callable[[], Sending], then: Callable[[], object]) -> None:
+        """`then` is called whenever it was opened."""
+        self._open = open_way
+        self._then = then
+        self._sending: Sending | None = None
+        self.opened = False  # whether the latest attempt to open it succeeded
+
+    def send(self, version: Version) -> Sent:
+        if self._sending is None:
+            self.opened = False
+            self._sending = self._open()
+            self.opened = True
+            self._then()
+        return self._sending.send(version)
+
+    def close(self) -> None:
+        """End it in order."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.__exit__(None, None, None)
+
+    def drop(self) -> None:
+        """End it at once."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            ended = ConnectionAbortedError()
+            sending.__exit__(ConnectionAbortedError, ended, None)

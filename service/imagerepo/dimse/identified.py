@@ -1,0 +1,80 @@
+"""Requests that come with an identifier: gather it, read it, do what it asks, and say what was wrong with it.
+
+Source: PS3.7 section 9.1.2 (C-FIND), Annex C.4 and C.5 (failure statuses); PS3.4 Tables C.4-1 to C.4-3.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from imagerepo.dicom.identifier import SIZE_LIMIT, Identifier, decode_identifier
+from imagerepo.dimse.levels import IdentifierError, UnmatchableError
+from imagerepo.dimse.messages import Element, MalformedCommandError, Status
+from imagerepo.dimse.pdu import InvalidPduError
+from imagerepo.dimse.services import Request
+from imagerepo.errors import BadDicomError, ForbiddenError, ImagerepoError, TooLargeError, UnavailableError
+from imagerepo.model.caller import Role
+
+log = logging.getLogger(__name__)
+
+Act: TypeAlias = Callable[[Request, Identifier], None]
+"""Does what an identifier asks, up to the final response. An ImagerepoError becomes that response."""
+
+_STATUS_OF: Final[tuple[tuple[type[ImagerepoError], Status], ...]] = (
+    (IdentifierError, Status.DATA_SET_MISMATCH),
+    (ForbiddenError, Status.NOT_AUTHORIZED),
+    (TooLargeError, Status.OUT_OF_RESOURCES),
+    (UnavailableError, Status.OUT_OF_RESOURCES),
+)
+
+
+class Identified:
+    """An operation whose data set is an identifier."""
+
+    def __init__(self, request: Request, act: Act, role: Role = Role.READ) -> None:
+        """Act on behalf of a caller that holds `role`."""
+        self._request = request
+        self._act = act
+        self._role = role
+        self._data_set = bytearray()
+        self._too_large = False
+
+    def write(self, piece: memoryview) -> None:
+        """Append a piece, up to what an identifier may be."""
+        if len(self._data_set) + len(piece) > SIZE_LIMIT:
+            self._too_large = True
+            self._data_set.clear()
+        if not self._too_large:
+            self._data_set += piece
+
+    def complete(self) -> None:
+        """Read it, act, respond."""
+        request = self._request
+        try:
+            if not request.exchange.caller.may(self._role):
+                raise ForbiddenError(f"the caller lacks the role {self._role.value!r}")
+            if self._too_large:
+                raise TooLargeError(f"an identifier above {SIZE_LIMIT} bytes")
+            if not request.command.has_data_set:
+                raise BadDicomError("the request has no identifier")
+            identifier = decode_identifier(bytes(self._data_set), request.context.transfer_syntax)
+            self._act(request, identifier)
+        except (InvalidPduError, MalformedCommandError):
+            raise  # what the requestor sent meanwhile: the association has to end
+        except ImagerepoError as error:
+            fail(request, error)
+
+    def close(self) -> None:
+        """Drop the identifier."""
+        self._data_set.clear()
+
+
+def fail(request: Request, error: ImagerepoError) -> None:
+    """Respond with the failure that an error amounts to; the comment says why, the offending element where."""
+    status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), Status.CANNOT_UNDERSTAND)
+    log.warning("dimse.identifier.refused", extra={"status": f"{status:04X}", "error": type(error).__name__})
+    if isinstance(error, IdentifierError | UnmatchableError):
+        elements = {Element.OFFENDING_ELEMENT: (int(error.tag, 16),)}
+        request.respond(status, str(error), elements=elements)
+    else:
+        request.respond(status, str(error))

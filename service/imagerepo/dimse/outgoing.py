@@ -1,0 +1,142 @@
+"""What can be sent as the data set of a message: above all what is stored, without looking at it.
+
+The bytes of a stored data set are read into a buffer that is used again and again, so that it stays in the processor's
+cache. The headers that PDUs need stand beside the buffer and are made once: most batches are one read and one write.
+
+Source: PS3.8 section 9.3.5 (P-DATA-TF), Annex E (PDV encoding).
+"""
+
+import struct
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from imagerepo import telemetry
+from imagerepo.dimse.pdu import PduType
+from imagerepo.flows.retrieve import Retrieve
+from imagerepo.model.arrival import Buffer
+from imagerepo.model.instance import Version
+
+BATCH: Final = 640 << 10
+"""Bytes read and written at once at the most: an image of 512 KB with its header."""
+AHEAD: Final = 4 << 20
+"""Bytes of a large data set that are brought nearer while those before them are sent."""
+
+_HEADER: Final = struct.Struct(">BxIIBB")  # of a PDU with one PDV
+_PDV_OVERHEAD: Final = 6  # bytes in a PDU beside the value
+_LAST: Final = 2  # bit of the message control header
+_IDLE_ROOMS: Final = 16  # kept for the next data set
+
+
+class Outgoing(Protocol):
+    """Something that can write its data set as P-DATA fragments."""
+
+    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+        """PDUs with their headers, in order, the last one with the last bit.
+
+        Args:
+            context_id: of the presentation context.
+            max_length: bytes of the largest PDU that the peer receives, after its header; 0: any.
+
+        Each item is written at once; its buffers are valid until the next one is asked for.
+        """
+        ...
+
+
+class Room:
+    """A buffer, and how it is cut into PDUs. Belongs to one data set at a time."""
+
+    def __init__(self) -> None:
+        """Allocate the buffer."""
+        self._view = memoryview(bytearray(BATCH))
+        self._context_id = 0
+        self._step = 0
+        self._size = 0  # bytes used: whole fragments
+        self._whole: list[Buffer] = []  # headers and fragments, by turns, all of the same length
+
+    def lay_out(self, context_id: int, max_length: int) -> memoryview:
+        """Prepare for a context and the peer's largest PDU (0: any); the room that one batch has.
+
+        Fragments but the last one are of even length, as the elements of a data set are.
+        """
+        step = min(max_length - _PDV_OVERHEAD, BATCH) & ~1 if max_length else BATCH
+        if (context_id, step) != (self._context_id, self._step):
+            self._context_id, self._step = context_id, step
+            self._size = BATCH // step * step
+            header = _header(context_id, step, 0)
+            parts = (self._view[start : start + step] for start in range(0, self._size, step))
+            self._whole = [one for part in parts for one in (header, part)]
+        return self._view[: self._size]
+
+    def pdus(self, size: int, control: int) -> Sequence[Buffer]:
+        """The first `size` bytes as PDUs; `control` is the message control header of the last one."""
+        whole, rest = divmod(size, self._step)
+        if rest:
+            part = self._view[size - rest : size]
+            return [*self._whole[: 2 * whole], _header(self._context_id, rest, control), part]
+        buffers = self._whole[: 2 * whole]
+        buffers[-2] = _header(self._context_id, self._step, control)
+        return buffers
+
+
+def _header(context_id: int, length: int, control: int) -> bytes:
+    return _HEADER.pack(PduType.P_DATA_TF, length + _PDV_OVERHEAD, length + 2, context_id, control)
+
+
+class DataSets:
+    """Data sets of stored versions. Safe to call from any number of threads."""
+
+    def __init__(self, retrieve: Retrieve) -> None:
+        """Read by `retrieve`."""
+        self._retrieve = retrieve
+        self._rooms: deque[Room] = deque(maxlen=_IDLE_ROOMS)
+
+    def __call__(self, version: Version) -> "StoredDataSet":
+        """The data set of a version."""
+        return StoredDataSet(self._retrieve, self, version)
+
+    @contextmanager
+    def room(self) -> Generator[Room]:
+        """A room: the one that was used last, whose bytes the processor has at hand."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = Room()
+        try:
+            yield room
+        finally:
+            self._rooms.append(room)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDataSet:
+    """The data set of a stored version, never whole in memory."""
+
+    retrieve: Retrieve
+    rooms: DataSets
+    version: Version
+
+    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+        """PDUs in batches, each read when it is asked for.
+
+        Raises:
+            DamagedError: the bytes cannot be read.
+            NotFoundError: the version was deleted meanwhile.
+        """
+        retrieve, version = self.retrieve, self.version
+        at, end = version.layout.data_set_offset, version.size
+        generation = retrieve.generation()
+        sent = telemetry.bytes_retrieved(version.institution, version.copy.tier)
+        with self.rooms.room() as room:
+            view = room.lay_out(context_id, max_length)
+            while at < end:
+                size = min(len(view), end - at)
+                retrieve.fill(view[:size], version, at)
+                retrieve.check((version,), generation)
+                at += size
+                if at < end:
+                    retrieve.expect(((version, at, min(AHEAD, end - at)),))
+                yield room.pdus(size, 0 if at < end else _LAST)
+                sent.inc(size)

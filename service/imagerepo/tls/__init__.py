@@ -1,0 +1,1 @@
+"""TLS for all protocols: the profile, certificates from files, what a peer's certificate proves."""
