@@ -92,6 +92,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         Action.HOLD: (("study", "9.9"), ("reason", "consent")),
         Action.RELEASE: (("study", "9.9"), ("reason", "consent")),
+        Action.SCHEDULE: (("worklist", "A1"), ("study", "9.9")),
+        Action.UNSCHEDULE: (("worklist", "A1"),),
+        Action.PERFORM: (("study", "9.9"), ("step", "9.9.9"), ("status", "IN PROGRESS")),
     }
     commits.commit([JournalRequest(CALLER, action, datetime.now(UTC), one) for action, one in entries.items()])
     commits.close()

@@ -1,5 +1,6 @@
 """Forwarding over real sockets: to pynetdicom, to dcmtk's storescp, to a DICOMweb server; and what keeps it."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -284,6 +285,39 @@ def test_a_dicomweb_server_is_a_destination(tmp_path: Path) -> None:
                 assert (status, data_set_of(body)) == (200, file.data_set)
             assert server.stop() == 0
         assert other.stop() == 0
+
+
+def test_a_dicomweb_server_gets_the_token_it_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    secret, file = "a-token", tmp_path / "token"
+    file.write_text("another\n")
+    token = {"name": "repo", "sha256": hashlib.sha256(secret.encode()).hexdigest(), "roles": ["write", "read"]}
+    institutions = json.dumps([{"id": "north", "tokens": [token]}])
+    with Server(tmp_path / "other" / "data", storage__reserve=0, institutions=institutions) as other:
+        url = f"http://127.0.0.1:{other.http}/dicom-web"
+        stow = [{"name": "cloud", "url": url, "timeout": 2, "token_file": str(file)}]
+        with forwarding(tmp_path / "one", rules=[{"name": "all", "to": "cloud"}], stow=stow) as server:
+            send(server, FILES[:3])
+            await_(lambda: "answers 401; check forwarding.stow[].token_file" in tasks(server, "list"))
+            file.write_text(f"{secret}\n")
+            await_(lambda: pending(server) == 0)
+            with WebClient(other.http) as client:
+                status, body = client.get("/dicom-web/instances", Authorization=f"Bearer {secret}")
+            assert (status, len(json.loads(body))) == (200, 3)
+            assert server.stop() == 0
+
+
+def test_a_connection_that_its_server_has_ended_is_opened_again(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    with Server(tmp_path / "other" / "data", storage__reserve=0, http__keep_alive=0.2) as other:
+        stow = [{"name": "cloud", "url": f"http://127.0.0.1:{other.http}/dicom-web", "timeout": 2}]
+        with forwarding(tmp_path / "one", rules=[{"name": "all", "to": "cloud"}], stow=stow) as server:
+            for number in range(4):
+                send(server, [FILES[number]])
+                time.sleep(0.5)
+            await_(lambda: pending(server) == 0 and stored(other) == 4)
+            assert "failed" not in server.said()
+            assert server.stop() == 0
 
 
 def stored(server: Server) -> int:

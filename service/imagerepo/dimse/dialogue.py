@@ -163,10 +163,13 @@ class Dialogue:
         }
         self._calls[message_id] = None
         try:
-            self._send(context, encode(values), b"")
-            if data is not None:
-                for buffers in data.fragments(context.id, self.peer_max_length):
-                    self._reader.send_all(buffers)
+            # The command leaves with the first bytes of its data set: one segment less to wait for.
+            waiting = (data_pdus(context.id, encode(values), _COMMAND, self.peer_max_length),)
+            for buffers in () if data is None else data.fragments(context.id, self.peer_max_length):
+                self._reader.send_all((*waiting, *buffers))
+                waiting = ()
+            if waiting:
+                self._reader.send_all(waiting)
             while (answer := self._calls[message_id]) is None:
                 self._receive_more()
             return answer

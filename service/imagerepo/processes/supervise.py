@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _BACKOFF = 1.0  # seconds before a worker that died at once is started again
 _TICK = 0.2  # seconds
+_RECLAIM = 1.0  # seconds between looks for bytes of what was deleted, once there were none
 _STARTED_WITHIN = 60.0  # seconds
 
 # prometheus-client's multiprocess module carries no types.
@@ -52,6 +53,7 @@ class Supervisor:
         self.sharing = Sharing.create(spec.sharing, len(self._names))
         self._mine, self._theirs = os.pipe()
         self._workers: list[_Worker] = []
+        self._reclaim_at = 0.0  # monotonic seconds
         self._attendants = [Attendant(duty, spec, lock, self._mine) for duty in DUTIES]
 
     def start(self) -> None:
@@ -69,8 +71,13 @@ class Supervisor:
         for attendant in self._attendants:
             attendant.tick()
         self._spec.folder.checkpoint()
-        self._spec.folder.reclaim(self._spec.settings.deletion.reclaim_delay)
+        self._reclaim()
         time.sleep(_TICK)
+
+    def _reclaim(self) -> None:
+        now = time.monotonic()
+        if now >= self._reclaim_at and not self._spec.folder.reclaim(self._spec.settings.deletion.reclaim_delay):
+            self._reclaim_at = now + _RECLAIM
 
     def drain(self) -> None:
         """End: associations first, while HTTP still tells that we are not ready; then HTTP. Within the grace."""

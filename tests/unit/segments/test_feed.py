@@ -96,3 +96,16 @@ def test_a_page_ends_and_the_next_goes_on_behind_it(tmp_path: Path) -> None:
         assert len(page.arrived) < 1200
         assert page.more
         assert followed(SegmentFeed(tmp_path), {})[0] == named(*range(1200))
+
+
+def test_a_segment_that_is_lost_keeps_nothing_behind_it(tmp_path: Path) -> None:
+    with in_segments(tmp_path, SMALL) as archive:
+        for number in range(6):
+            archive.commits.commit([store(ct(number, size=600 << 10))])
+        first, *others = sorted((tmp_path / "segments").iterdir())
+        assert others
+        first.unlink()
+        found, _ = followed(SegmentFeed(tmp_path), {})
+        assert found
+        assert set(found) < set(named(*range(6)))
+        assert found[-1] == named(5)[0]

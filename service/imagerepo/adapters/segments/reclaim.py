@@ -120,7 +120,9 @@ def _is_file(key: str) -> bool:
 
 
 def _load() -> Callable[[int, int, int, int], int] | None:
-    function = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+    library = ctypes.CDLL(None, use_errno=True)
+    # A library that has the second alone takes offsets of 64 bits in it.
+    function = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
     if function is None:
         return None
     function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
