@@ -74,6 +74,7 @@ def serving(settings: Settings | None = None, commits: Commits | None = None) ->
         finally:
             server.drain(0)
             thread.join()
+            repository.blocking_audit.close()
 
 
 def within(seconds: float, condition: Callable[[], bool]) -> None:

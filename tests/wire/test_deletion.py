@@ -181,6 +181,16 @@ def test_only_the_roles_delete_and_admin_delete_and_only_admin_holds(tmp_path: P
         assert ask(server, "DELETE", STUDY)[0] == 401
 
 
+def test_a_page_of_another_site_deletes_nothing(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", workers=1, storage__reserve=0) as server:
+        send(server, ct(1))
+        connection = http.client.HTTPConnection("127.0.0.1", server.http, timeout=60)
+        connection.request("DELETE", STUDY, headers={"Origin": "https://example.org"})
+        assert connection.getresponse().status == 403
+        connection.close()
+        assert get(server.http, f"/image/{ct(1).instance}")[0] == 200
+
+
 def test_a_reason_is_asked_for_where_the_setting_says_so(tmp_path: Path) -> None:
     with Server(tmp_path / "data", workers=1, storage__reserve=0, deletion__reason="required") as server:
         send(server, ct(1))

@@ -224,7 +224,7 @@ def test_rules_are_read_again_while_serving_and_hold_for_what_comes_after(tmp_pa
         file = tmp_path / "settings.yaml"
         changed = {**yaml.safe_load(file.read_text()), "forwarding": {"rules": [{"name": "all", "to": "archive"}]}}
         file.write_text(yaml.safe_dump(changed))
-        await_(lambda: "settings_file settings.reloaded" in server.said())
+        await_(lambda: server.said().count("settings.reloaded") == 3)  # by HTTP, DIMSE and the process that forwards
         send(server, FILES[3:])
         await_(lambda: len(archive.received) == len(FILES) - 3)
         assert set(archive.received) == {one.instance for one in FILES[3:]}

@@ -210,7 +210,7 @@ def test_handshakes_that_stall_end_in_time_and_keep_nobody_out(server: Server, w
     finally:
         for one in stalled:
             one.close()
-    assert said_after(server, before, "silent").count("no handshake within 1 seconds") == len(stalled)
+    assert said_after(server, before, "silent").count("no handshake within 4 seconds") == len(stalled)
 
 
 def test_connections_that_end_amid_the_handshake_leave_nothing_behind(server: Server, where: Place) -> None:
@@ -263,9 +263,11 @@ def test_a_user_with_a_passcode_is_known_over_tls(server: Server, where: Place) 
 
 
 def test_a_wrong_passcode_or_ae_title_is_rejected(server: Server, where: Place) -> None:
-    assert as_user(server.dimse_tls, b"guess", client_context(where, where.ct1)).is_rejected
-    assert as_user(server.dimse_tls, PASSCODE, client_context(where, where.ct1), "OTHER").is_rejected
+    before = server.said()
+    assert not as_user(server.dimse_tls, b"guess", client_context(where, where.ct1)).is_established
+    assert not as_user(server.dimse_tls, PASSCODE, client_context(where, where.ct1), "OTHER").is_established
+    said_after(server, before, "'anna' may not call as 'ANNA', or has", "'anna' may not call as 'OTHER', or has")
 
 
 def test_a_passcode_in_the_clear_proves_nothing(server: Server) -> None:
-    assert as_user(server.dimse, PASSCODE, None).is_rejected
+    assert not as_user(server.dimse, PASSCODE, None).is_established

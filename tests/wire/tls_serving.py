@@ -55,7 +55,7 @@ def place(folder: Path) -> Place:
             "dicom_listen": "127.0.0.1:0",
             "certificate": str(server_files.certificate),
             "key": str(server_files.key),
-            "handshake_timeout": 1.0,
+            "handshake_timeout": 4.0,  # long enough on a machine that has much to do
         },
         "institutions": [
             {

@@ -129,8 +129,8 @@ class MemoryCommits:
         names = (institution, request.study_uid)
         scope = Scope(institution, request.study_uid, request.series_uid, request.instance_uid)
         doomed = [one.current[0] for one in memory.of(institution) if _within(one.current[0], scope)]
-        found = memory.holds if request.action is Action.RELEASE else doomed
-        if names not in found if isinstance(found, dict) else not found:
+        is_there = names in memory.holds if request.action is Action.RELEASE else bool(doomed)
+        if not is_there:
             return Committed(CommitKind.FAILED, error=NotFoundError(f"no {request.name} here, or no hold"))
         if request.action is Action.RELEASE:
             del memory.holds[names]

@@ -57,11 +57,6 @@ class Form:
             return struct.pack(f"{self.order}HH2s2xI", group, element, b"UN", length)
         return struct.pack(f"{self.order}HH2sH", group, element, written, length)
 
-    def length_field(self, vr: str) -> struct.Struct:
-        """How the length of a short value of this VR is written, at the end of an element's header."""
-        short = self.explicit and vr.encode("ascii") not in LONG_VRS
-        return struct.Struct(f"{self.order}{'H' if short else 'I'}")
-
     def item(self, content: bytes) -> bytes:
         """One item of a sequence."""
         return struct.pack(f"{self.order}HHI", ITEM >> 16, ITEM & 0xFFFF, len(content)) + content

@@ -7,7 +7,9 @@ Source: PS3.18 section F.2 (DICOM JSON Model), PS3.5 section 6.2 (VR).
 """
 
 import json
+import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -43,8 +45,16 @@ _PATTERNS: Final = {
     ),
     "IS": (re.compile(r"[+-]?[0-9]+\Z"), "a whole number"),
 }
-_INTEGERS: Final = frozenset({"US", "SS", "UL", "SL", "UV", "SV"})
-_REALS: Final = frozenset({"FL", "FD"})
+# Of numbers the least and the greatest, of reals the greatest (PS3.5 Table 6.2-1).
+_INTEGERS: Final = {
+    "US": (0, (1 << 16) - 1),
+    "SS": (-1 << 15, (1 << 15) - 1),
+    "UL": (0, (1 << 32) - 1),
+    "SL": (-1 << 31, (1 << 31) - 1),
+    "UV": (0, (1 << 64) - 1),
+    "SV": (-1 << 63, (1 << 63) - 1),
+}
+_REALS: Final = {"FL": 3.4028234663852886e38, "FD": sys.float_info.max}
 _NO_TEXT: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
 
 
@@ -64,7 +74,7 @@ def parse(document: bytes) -> Header:
 
 
 def typed(header: Header) -> Header:
-    """A data set that was read as text, with its numbers as numbers."""
+    """A data set that was read as text, with its numbers as numbers. Raises ValueError: JSON has no such number."""
     return {
         tag: Attribute(one.vr, tuple(_typed(value, one.vr) for value in one.values)) for tag, one in header.items()
     }
@@ -75,7 +85,12 @@ def _typed(value: Value, vr: str) -> Value:
         return typed(value)
     if vr in _INTEGERS and isinstance(value, str) and value:
         return int(value)
-    return float(value) if vr in _REALS and isinstance(value, str) and value else value
+    if vr in _REALS and isinstance(value, str) and value:
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(value)
+        return number
+    return value
 
 
 def _data_set(members: Mapping[str, Any], above: str, depth: int) -> Header:
@@ -123,10 +138,8 @@ def _item(shown: str, item: Any, depth: int) -> Header:  # noqa: ANN401 - whatev
 def _value(shown: str, vr: str, value: Any) -> Value:  # noqa: ANN401 - whatever JSON has, one a kind
     if value is None:
         return ""
-    if vr in _INTEGERS | _REALS:
-        if isinstance(value, bool) or not isinstance(value, int if vr in _INTEGERS else int | float):
-            raise BadRequestError(f"{shown}: {str(value)[:_SHOWN]!r} is not a number")
-        return value
+    if vr in _INTEGERS or vr in _REALS:
+        return _number(shown, vr, value)
     if vr == "PN" and isinstance(value, dict):
         groups = cast("dict[str, Any]", value)
         value = "=".join(str(groups.get(group) or "") for group in _GROUPS).rstrip("=")
@@ -137,6 +150,15 @@ def _value(shown: str, vr: str, value: Any) -> Value:  # noqa: ANN401 - whatever
     text = value.strip(" ")
     _check(shown, vr, text)
     return text
+
+
+def _number(shown: str, vr: str, value: Any) -> Value:  # noqa: ANN401 - whatever JSON has
+    if isinstance(value, bool) or not isinstance(value, int if vr in _INTEGERS else int | float):
+        raise BadRequestError(f"{shown}: {str(value)[:_SHOWN]!r} is not a number")
+    low, high = _INTEGERS.get(vr) or (-_REALS[vr], _REALS[vr])
+    if not low <= value <= high:  # nor is NaN, which Python's JSON takes
+        raise BadRequestError(f"{shown}: {value!r:.40} is not a number that VR {vr} can hold")
+    return value
 
 
 def _check(shown: str, vr: str, text: str) -> None:
@@ -150,6 +172,8 @@ def _check(shown: str, vr: str, text: str) -> None:
         raise BadRequestError(f"{shown}: write several values as a JSON array, not with a backslash")
     if not text.isprintable() and vr not in {"LT", "ST", "UT"}:
         raise BadRequestError(f"{shown} has characters that are not printable")
+    if any("\ud800" <= one <= "\udfff" for one in text):
+        raise BadRequestError(f"{shown} has half of a surrogate pair, which is no character")
     if vr == "UI" and not is_uid(text):
         raise BadRequestError(f"{shown}: {text[:70]!r} is not a UID: digits and dots, at most 64 characters")
     pattern, wanted = _PATTERNS.get(vr, (None, ""))

@@ -17,11 +17,13 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from imagerepo.errors import PeerError, PeerFailure
+from imagerepo.errors import PeerError, PeerFailure, SettingsError
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
+from imagerepo.model.peer import PeerTls
 from imagerepo.model.web_peer import WebPeer
 from imagerepo.ports.peers import Sent
+from imagerepo.tls.client import client_context
 
 _PIECE: Final = 640 << 10  # bytes read and sent at a time
 _ANSWER: Final = 1 << 20  # bytes of the longest answer that is looked at
@@ -131,7 +133,7 @@ class WebSending:
         host = parts.hostname or ""
         with _telling(self._peer, "connecting"):
             if parts.scheme == "https":
-                context = ssl.create_default_context(cafile=self._peer.ca)
+                context = self._context(host)
                 made: http.client.HTTPConnection = http.client.HTTPSConnection(
                     host, parts.port, timeout=self._peer.timeout, context=context
                 )
@@ -139,6 +141,12 @@ class WebSending:
                 made = http.client.HTTPConnection(host, parts.port, timeout=self._peer.timeout)
             made.connect()
         return made
+
+    def _context(self, host: str) -> ssl.SSLContext:
+        try:
+            return client_context(PeerTls(self._peer.ca, None, None, host), "forwarding.stow[]")
+        except SettingsError as error:
+            raise PeerError(f"{self._peer}: {error}", PeerFailure.REJECTED) from error
 
     def _read_token(self) -> str:
         file = self._peer.token_file

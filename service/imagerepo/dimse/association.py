@@ -39,7 +39,7 @@ from imagerepo.dimse.pdu import (
 from imagerepo.dimse.refusals import Refusals
 from imagerepo.dimse.services import Services
 from imagerepo.dimse.states import EVENT_OF_PDU, NEXT_STATE, TRANSITIONS, Action, Event, State
-from imagerepo.dimse.transport import EndedError, TransportClosedError
+from imagerepo.dimse.transport import EndedError, SilenceError, TransportClosedError
 from imagerepo.errors import ForbiddenError, NotFoundError, RefusedError
 from imagerepo.flows.repository import Repository
 from imagerepo.model.caller import USER, Caller, Protocol
@@ -195,7 +195,8 @@ class Association:
             self._reader.resume()
         if timed:
             return Event.ARTIM_EXPIRED
-        self._log("dimse.association.stopped" if stopped else "dimse.association.idle")
+        ended = "stopped" if stopped else "idle" if isinstance(error, SilenceError) else "broken_off"
+        self._log(f"dimse.association.{ended}", reason=str(error))
         self._abort = Abort(AbortSource.SERVICE_PROVIDER, AbortReason.NOT_SPECIFIED)
         return Event.ABORT_REQUEST
 

@@ -126,9 +126,9 @@ class Delivery:
                 return False
             self._losses += 1
             if not way.opened or self._losses >= _LOSSES:
-                self._given_up = str(error)
+                self._given_up = error.brief
                 log.warning("dimse.delivery.given_up", extra={"reason": str(error)})
-        self._tally.fail(version, str(error))
+        self._tally.fail(version, error.brief)
         return True
 
     def _attempts(self, way: "_Way", version: Version) -> PeerError | None:
@@ -139,7 +139,7 @@ class Delivery:
                 self._tally.add(version, way.send(version))
             except PeerError as error:
                 if error.failure is PeerFailure.REFUSED and way.opened:
-                    self._tally.fail(version, str(error))
+                    self._tally.fail(version, error.brief)
                     return None
                 way.drop()
                 attempt += 1

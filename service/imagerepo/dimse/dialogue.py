@@ -263,6 +263,8 @@ class Dialogue:
         if command.field & RESPONSE:
             if self._calls.get(command.message_id, command) is not None:
                 raise MalformedCommandError(f"response {command.field:04X}H to nothing that was asked")
+            if Element.STATUS not in command.elements:
+                raise MalformedCommandError("a response without a status")
             self._receiving = _Message("", _Answer(self._calls, command), None)
         else:
             self._check_turn()

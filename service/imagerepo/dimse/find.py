@@ -19,7 +19,7 @@ from imagerepo.dimse.services import Operation, Request
 from imagerepo.flows.repository import Repository
 from imagerepo.model.query import Found
 
-_AT_ONCE: Final = 50  # answers written with one call
+_AT_ONCE: Final = 100  # answers written with one call
 
 
 class Find:

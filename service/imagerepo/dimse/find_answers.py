@@ -5,6 +5,7 @@ Source: PS3.4 C.4.1.1.3.2 (Response Identifier Structure), C.2.2.1 (Attribute Ty
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 from imagerepo.dicom.data_set_writer import (
@@ -101,7 +102,6 @@ ANSWERED: Final = {
 """Tag -> how it is answered."""
 
 _LARGEST_US: Final = 0xFFFF  # some devices write larger ones, as UL
-_SHORT: Final = 0x7FFF  # bytes of a value whose header surely is the usual one
 _TEXT: Final = frozenset({"LO", "PN", "SH"})
 
 
@@ -139,17 +139,71 @@ class Answers:
         writers |= {tag: _selected(tag, wanted, form) for tag, wanted in selected.items()}
         writers |= {tag: _field(tag, form) for tag in keys}
         self._writers = [writers[tag] for tag in sorted(writers)]
+        is_plain = not selected and all(ANSWERED[tag].vr != "US" for tag in keys)
+        self._plain = _Plain(constants, keys, form) if is_plain else None
 
     def encode(self, found: Found) -> bytes:
         """The answer for one entity."""
+        elements = self._plain and self._plain.encode(found)
+        return (
+            in_charset(self._charset, partial(self._write, found)) if elements is None else self._form.whole(elements)
+        )
 
-        def write(named: str, to_bytes: ToBytes) -> bytes:
-            elements = [one(found, to_bytes) for one in self._writers]
-            if named:  # no key's tag is below (0008,0005)
-                elements.insert(0, self._form.element(SPECIFIC_CHARACTER_SET, "CS", named.encode("ascii", "replace")))
-            return self._form.whole(b"".join(elements))
+    def _write(self, found: Found, named: str, to_bytes: ToBytes) -> bytes:
+        elements = [one(found, to_bytes) for one in self._writers]
+        if named:  # no key's tag is below (0008,0005)
+            elements.insert(0, self._form.element(SPECIFIC_CHARACTER_SET, "CS", named.encode("ascii", "replace")))
+        return self._form.whole(b"".join(elements))
 
-        return in_charset(self._charset, write)
+
+class _Openings(dict[int, str]):
+    """What stands before a value, by the value's length: what precedes its element, and its header.
+
+    As text, one character a byte. Made when a length is first asked for; of most attributes there are few.
+    """
+
+    def __init__(self, tag: str, form: Form, before: bytes = b"") -> None:
+        super().__init__()
+        self._tag = tag
+        self._form = form
+        self._before = before
+
+    def __missing__(self, length: int) -> str:
+        opening = self._form.opening(self._tag, ANSWERED[self._tag].vr, length + length % 2)
+        self[length] = text = (self._before + opening).decode("latin_1")
+        return text
+
+
+class _Plain:
+    """Writes answers that are ASCII throughout, as most are, as one text; constants lie in the openings."""
+
+    def __init__(self, constants: Mapping[str, bytes], keys: Sequence[str], form: Form) -> None:
+        self._fields: list[tuple[_Read, _Openings, str]] = []
+        before = b""
+        for tag in sorted({*constants, *keys}):
+            if tag in constants:
+                before += constants[tag]
+            else:
+                answered = ANSWERED[tag]
+                self._fields.append((answered.read, _Openings(tag, form, before), _padding(answered.vr).decode()))
+                before = b""
+        self._end = before.decode("latin_1")
+
+    def encode(self, found: Found) -> bytes | None:
+        """The elements; None: some are not ASCII."""
+        parts: list[str] = []
+        add = parts.append
+        for read, openings, padding in self._fields:
+            value = read(found)
+            if not value.isascii():
+                return None
+            length = len(value)
+            add(openings[length])
+            add(value)
+            if length & 1:
+                add(padding)
+        add(self._end)
+        return "".join(parts).encode("latin_1")
 
 
 _Write: TypeAlias = Callable[[Found, ToBytes], bytes]
@@ -164,20 +218,19 @@ def _field(tag: str, form: Form) -> _Write:
     read, vr = answered.read, answered.vr
     if vr == "US":
         return lambda found, to_bytes: attribute_element(tag, _numbers(read(found)), form, to_bytes)
-    # Short values all: the header is the same but for the length.
-    field = form.length_field(vr)
-    start, length = form.opening(tag, vr, 0)[: -field.size], field.pack
-    pad = b"\0" if vr == "UI" else b" "
+    openings = _Openings(tag, form)
+    padding = _padding(vr)
 
     def write(found: Found, to_bytes: ToBytes) -> bytes:
         value = to_bytes(read(found)) if vr in _TEXT else read(found).encode("latin_1", "replace")
-        if len(value) % 2:
-            value += pad
-        if len(value) > _SHORT:
-            return form.element(tag, vr, value)
-        return start + length(len(value)) + value
+        length = len(value)
+        return openings[length].encode("latin_1") + (value + padding if length & 1 else value)
 
     return write
+
+
+def _padding(vr: str) -> bytes:
+    return b"\0" if vr == "UI" else b" "
 
 
 def _numbers(text: str) -> Attribute:

@@ -91,6 +91,8 @@ class DataSets:
     def __init__(self, retrieve: Retrieve) -> None:
         """Read by `retrieve`."""
         self._retrieve = retrieve
+        # From before any version was looked up that is sent here: one may wait for its turn until its bytes are gone.
+        self.generation = retrieve.generation()
         self._rooms: deque[Room] = deque(maxlen=_IDLE_ROOMS)
 
     def __call__(self, version: Version) -> "StoredDataSet":
@@ -127,14 +129,16 @@ class StoredDataSet:
         """
         retrieve, version = self.retrieve, self.version
         at, end = version.layout.data_set_offset, version.size
-        generation = retrieve.generation()
+        known = self.rooms.generation
         sent = telemetry.bytes_retrieved(version.institution, version.copy.tier)
         with self.rooms.room() as room:
             view = room.lay_out(context_id, max_length)
             while at < end:
                 size = min(len(view), end - at)
+                before = retrieve.generation()
                 retrieve.fill(view[:size], version, at)
-                retrieve.check((version,), generation)
+                retrieve.check((version,), known)
+                known = before
                 at += size
                 if at < end:
                     retrieve.expect(((version, at, min(AHEAD, end - at)),))

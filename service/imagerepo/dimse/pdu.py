@@ -23,6 +23,8 @@ BUFFER_SIZE: Final = 256 * 1024
 
 _HEADER: Final = struct.Struct(">BxI")
 _PDV_HEADER: Final = struct.Struct(">IBB")
+_DATA_HEADER: Final = struct.Struct(">BxIIBB")  # of a P-DATA-TF PDU and its first PDV
+_LAST: Final = 2  # the bit of the message control header that marks a last fragment
 _ABORT: Final = struct.Struct(">BxIxxBB")
 _REJECT: Final = struct.Struct(">BxIxBBB")
 
@@ -309,16 +311,14 @@ def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> b
         control: message control header of the last PDV without its "last" bit: 1 a command, 0 a data set.
         max_length: the largest PDU that the peer receives, in bytes after its header; 0: any.
     """
-    whole = len(value) or 1  # an empty value is one empty fragment
-    step = max_length - _PDV_HEADER.size if max_length else whole
+    whole = len(value)
+    step = max_length - _PDV_HEADER.size
+    if not max_length or whole <= step:
+        return _DATA_HEADER.pack(PduType.P_DATA_TF, whole + 6, whole + 2, context_id, control | _LAST) + value
     pdus: list[bytes] = []
     for start in range(0, whole, step):
         part = value[start : start + step]
-        last = 2 if start + step >= len(value) else 0
-        length = len(part) + 2
-        pdus += (
-            _HEADER.pack(PduType.P_DATA_TF, length + 4),
-            _PDV_HEADER.pack(length, context_id, control | last),
-            part,
-        )
+        last = _LAST if start + step >= whole else 0
+        length = len(part)
+        pdus += (_DATA_HEADER.pack(PduType.P_DATA_TF, length + 6, length + 2, context_id, control | last), part)
     return b"".join(pdus)

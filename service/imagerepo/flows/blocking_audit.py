@@ -42,7 +42,7 @@ class BlockingAudit:
         self._wait(self._audit.query(caller, text))
 
     def close(self) -> None:
-        """Enter the counts of all intervals, and end; nothing may be under way. Raises UnavailableError."""
+        """Enter the counts of all intervals, and end; what cannot be entered is logged."""
         with self._lock:
             self._closed = True
             loop, thread = self._loop, self._thread
@@ -50,6 +50,8 @@ class BlockingAudit:
             return
         try:
             asyncio.run_coroutine_threadsafe(self._audit.close(force=True), loop).result()
+        except ImagerepoError as error:
+            log.warning("audit.counts_lost", extra={"reason": str(error)})
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()

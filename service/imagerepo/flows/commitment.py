@@ -9,7 +9,7 @@ import logging
 import threading
 from typing import Final
 
-from imagerepo.errors import DamagedError, NotFoundError, PeerError
+from imagerepo.errors import DamagedError, NotFoundError, PeerError, SettingsError
 from imagerepo.flows.nodes import Nodes
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.flows.work import LEASE, Attempts, later, now
@@ -150,7 +150,7 @@ class Reporting:
                 return
             try:
                 self._report(batch[0])
-            except PeerError as error:
+            except (PeerError, SettingsError) as error:
                 self._attempts.queue_failed(self.kind, queue, str(error))
                 self._tasks.give_back([batch[0].id])
                 return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from imagerepo.errors import DamagedError, ForbiddenError, NotFoundError, PeerError, PeerFailure
+from imagerepo.errors import DamagedError, ForbiddenError, NotFoundError, PeerError, PeerFailure, SettingsError
 from imagerepo.flows.blocking_audit import BlockingAudit
 from imagerepo.flows.destinations import Destinations
 from imagerepo.flows.forwarding import scope_of
@@ -103,7 +103,7 @@ class _Way:
             self._institution = institution
         return self._sending
 
-    def close(self, error: PeerError | DamagedError | None = None) -> None:
+    def close(self, error: PeerError | DamagedError | NotFoundError | None = None) -> None:
         """Open a new one next time."""
         self._sending = None
         stack, self._stack = self._stack, ExitStack()
@@ -169,7 +169,7 @@ class _Batch:
             except ForbiddenError as error:  # of this institution
                 self.desk.attempts.task_failed(task, str(error))
                 continue
-            except (PeerError, NotFoundError) as error:
+            except (PeerError, NotFoundError, SettingsError) as error:
                 self.desk.attempts.queue_failed(TaskKind.FORWARD, way.name, str(error))
                 return False
             if not entered:
@@ -199,6 +199,9 @@ class _Batch:
         """Send one; whether the destination is still there."""
         try:
             sent = sending.send(version)
+        except NotFoundError as error:  # deleted while it waited for its turn
+            way.close(error)
+            self.done.append(task.id)
         except DamagedError as error:
             way.close(error)
             self.desk.attempts.task_failed(task, str(error))

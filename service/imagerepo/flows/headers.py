@@ -1,7 +1,6 @@
 """Stored headers of what a search found: what the index does not know is read from an entity's first instance."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from imagerepo.dicom import header
@@ -36,7 +35,7 @@ class Headers:
                 if few and held + len(text) > _TEXT:
                     yield few
                     few, held = [], 0
-                few.append(replace(one, header=header.read(text)))
+                few.append(one._replace(header=header.read(text)))
                 held += len(text)
             if few:
                 yield few

@@ -50,6 +50,7 @@ class Pictures:
 
     def __init__(self, retrieve: Retrieve, painter: Painter, bounds: Bounds) -> None:
         self._retrieve = retrieve
+        self._generation = retrieve.generation()  # from before any version was looked up that is painted
         self._painter = painter
         self._bounds = bounds
         self._free = asyncio.Semaphore(bounds.painters)
@@ -66,7 +67,7 @@ class Pictures:
             view: how it is to look.
 
         Raises:
-            NotFoundError: there is no such frame.
+            NotFoundError: there is no such frame, or the version was deleted meanwhile.
             NotAcceptableError: no picture can be made of it; says why.
             UnavailableError: too many are waited for.
         """
@@ -116,7 +117,9 @@ class Pictures:
                 f"frame {frame} has {sheet.pixels_size} bytes, and pictures are made of up to {self._bounds.frame} "
                 "(setting rendering.frame_limit); retrieve the instance instead"
             )
-        return self._painter.paint(sheet, self._read(version, extents), view)
+        picture = self._painter.paint(sheet, self._read(version, extents), view)
+        self._retrieve.check((version,), self._generation)  # it may have waited for its turn until its bytes were gone
+        return picture
 
     def _read(self, version: Version, extents: _Extents) -> Iterator[bytes]:
         for offset, length in extents:

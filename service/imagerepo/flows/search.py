@@ -84,7 +84,7 @@ class Search:
             passed = max(passed - len(matching), 0)
             left -= len(page)
             if page:
-                yield page if query.with_header else [replace(one, header=None) for one in page]
+                yield page if query.with_header else [one._replace(header=None) for one in page]
             if left <= 0:
                 return
             looked += len(some)

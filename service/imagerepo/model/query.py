@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from imagerepo.model.header import Header
 from imagerepo.model.uids import Uid
@@ -147,8 +147,10 @@ class Query:
     """Whether what is found comes with the header of its first instance."""
 
 
-@dataclass(frozen=True, slots=True)
-class PatientRow:
+# Rows are made by the thousand: named tuples take a fifth of the time that frozen dataclasses do.
+
+
+class PatientRow(NamedTuple):
     """A patient as the index has it: studies that share a Patient ID and its issuer."""
 
     patient_id: str
@@ -161,8 +163,7 @@ class PatientRow:
     instance_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class StudyRow:
+class StudyRow(NamedTuple):
     """A study as the index has it; text as in model.instance.Attributes."""
 
     uid: Uid
@@ -184,8 +185,7 @@ class StudyRow:
     patient_differs: bool  # instances disagree about the patient
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesRow:
+class SeriesRow(NamedTuple):
     """A series as the index has it."""
 
     uid: Uid
@@ -198,8 +198,7 @@ class SeriesRow:
     instance_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceRow:
+class InstanceRow(NamedTuple):
     """The current version of an instance as the index has it."""
 
     uid: Uid
@@ -212,8 +211,7 @@ class InstanceRow:
     transfer_syntax: Uid
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One entity found: its own row below those of its ancestors, as deep as the query's level.
 
     Of a patient `study` is the first of its studies that matched: whose name and birth date the patient has.

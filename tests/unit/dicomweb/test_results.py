@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,8 +87,8 @@ def test_nothing_found_is_an_empty_list() -> None:
 
 @given(st.text(), st.text(), st.text())
 def test_any_text_gives_valid_json(name: str, description: str, number: str) -> None:
-    study = replace(STUDY, patient_name=name, description=description)
-    found = Found(study, replace(SERIES, number=number, description=description), INSTANCE)
+    study = STUDY._replace(patient_name=name, description=description)
+    found = Found(study, SERIES._replace(number=number, description=description), INSTANCE)
     assert json.loads(results.encode([found], Answer(Level.INSTANCE, BASE, True)))
 
 
@@ -110,7 +109,7 @@ HEADER = {
 def further(level: Level, fields: Fields, *, with_ancestors: bool = False) -> dict[str, dict[str, object]]:
     """What stands there besides what always does."""
     found = Found(STUDY, None if level is Level.STUDY else SERIES, INSTANCE if level is Level.INSTANCE else None)
-    found = replace(found, header=HEADER)
+    found = found._replace(header=HEADER)
     plain, more = (
         json.loads(results.encode([found], Answer(level, BASE, with_ancestors, one)))[0] for one in (NO_FIELDS, fields)
     )

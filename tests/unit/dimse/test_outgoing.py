@@ -111,20 +111,42 @@ def test_bytes_that_are_not_there_are_an_error_before_anything_is_sent(stored: t
         next(DataSets(retrieve)(gone).fragments(1, 16384))
 
 
-def test_what_was_deleted_while_it_is_sent_goes_no_further() -> None:
+class Reclaiming(MemoryObjects):
+    """Bytes of what is deleted are given back at once."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(memory)
+        self._gone = memory.gone
+
+    def generation(self) -> int:
+        return len(self._gone)
+
+
+@pytest.fixture
+def doomed() -> tuple[Memory, DataSets, Version]:
     memory = Memory()
     repository = assemble(Settings(), memory, MemoryCommits(memory))
+    data_sets = DataSets(Retrieve(repository.index, Reclaiming(memory)))
     put(repository, [FILE.part10])
-    version = repository.index.version(Scope("default", FILE.study, FILE.series, FILE.instance))
+    return memory, data_sets, repository.index.version(Scope("default", FILE.study, FILE.series, FILE.instance))
 
-    class Reclaiming(MemoryObjects):
-        def generation(self) -> int:
-            return len(memory.gone)
 
-    retrieve = Retrieve(repository.index, Reclaiming(memory))
-    fragments = DataSets(retrieve)(version).fragments(1, 16384)
-    next(fragments)
+def delete(memory: Memory) -> None:
     del memory.instances["default", FILE.instance]
     memory.gone["default", FILE.instance] = 1
+
+
+def test_what_was_deleted_while_it_is_sent_goes_no_further(doomed: tuple[Memory, DataSets, Version]) -> None:
+    memory, data_sets, version = doomed
+    fragments = data_sets(version).fragments(1, 16384)
+    next(fragments)
+    delete(memory)
     with pytest.raises(NotFoundError):
         next(fragments)
+
+
+def test_what_was_deleted_while_it_waited_for_its_turn_is_not_sent(doomed: tuple[Memory, DataSets, Version]) -> None:
+    memory, data_sets, version = doomed
+    delete(memory)
+    with pytest.raises(NotFoundError):
+        next(data_sets(version).fragments(1, 16384))

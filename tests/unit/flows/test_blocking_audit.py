@@ -58,7 +58,15 @@ def test_closed_it_enters_nothing_more(audit: BlockingAudit) -> None:
 
 
 def test_its_thread_ends_with_it(audit: BlockingAudit) -> None:
+    before = set(threading.enumerate())
     audit.query(CALLER, "*")
-    assert "audit" in {one.name for one in threading.enumerate()}
+    assert "audit" in {one.name for one in set(threading.enumerate()) - before}
     audit.close()
-    assert "audit" not in {one.name for one in threading.enumerate()}
+    assert set(threading.enumerate()) <= before
+
+
+def test_counts_that_cannot_be_entered_do_not_keep_it_from_ending(audit: BlockingAudit, ledger: Ledger) -> None:
+    audit.read(CALLER, "1.2")
+    ledger.error = UnavailableError("broken disk")
+    audit.close()
+    assert ledger.said() == [(Action.READ, {"study": "1.2"})]

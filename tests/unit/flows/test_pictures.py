@@ -151,3 +151,24 @@ async def test_what_has_no_such_frame_or_no_image_is_refused() -> None:
         await gallery.picture(version(), 2, VIEW)
     with pytest.raises(NotAcceptableError, match="no pixel data"):
         await gallery.picture(version("test-SR.dcm"), 1, VIEW)
+
+
+@in_a_loop
+async def test_no_picture_is_made_of_bytes_that_went_while_it_waited_for_its_turn() -> None:
+    memory = Memory()
+    gone: list[Version] = []
+
+    class Reclaiming(MemoryObjects):
+        def generation(self) -> int:
+            return len(gone)
+
+    easel, one = Easel(), version()
+    gallery = Pictures(Retrieve(MemoryIndex(memory), Reclaiming(memory)), easel, BOUNDS)
+    easel.go.clear()
+    asked = asyncio.create_task(gallery.picture(one, 1, VIEW))
+    await asyncio.sleep(0)
+    gone.append(one)
+    easel.go.set()
+    with pytest.raises(NotFoundError):
+        await asked
+    assert not gallery.kept_bytes

@@ -112,7 +112,7 @@ class SqlIndex:
         budget = Budget(_STEPS + _STEPS_A_ROW * (query.limit + min(query.offset, _OFFSET)))
         with budget.spent_by(self._connections.get()):
             made = way(query, institution, self._count).page(query.limit, query.offset)
-            return [found_of(row, query.level) for row in self._rows(made.sql, made.parameters)]
+            return found_of(self._rows(made.sql, made.parameters), query.level)
 
     def pages(self, query: Query) -> Iterator[Sequence[Found]]:
         """Likewise, a page at a time; each begins behind the last row of the one before."""
@@ -131,7 +131,7 @@ class SqlIndex:
             with budget.spent_by(self._connections.get()):
                 rows = self._rows(made.sql, made.parameters)
             if rows:
-                yield [found_of(row, query.level) for row in rows]
+                yield found_of(rows, query.level)
             if len(rows) < size:
                 return
             left, size, offset, after = left - len(rows), _ROWS_A_PAGE, 0, rows[-1][-chosen.places :]

@@ -1,6 +1,6 @@
 """Between rows and values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -85,38 +85,38 @@ SERIES_COLUMNS = (
 INSTANCE_COLUMNS = (
     "uid", "sop_class_uid", "instance_number", "rows", "columns", "bits_allocated", "number_of_frames",
 )  # fmt: skip
-_SUMS = 3  # studies, series and instances of a patient
-_STUDY = len(STUDY_COLUMNS)
-_SERIES = _STUDY + len(SERIES_COLUMNS)
-_INSTANCE = _SERIES + len(INSTANCE_COLUMNS) + 1
+_STUDY = slice(len(STUDY_COLUMNS))
+_SUMS = slice(_STUDY.stop, _STUDY.stop + 3)  # studies, series and instances of a patient
+_SERIES = slice(_STUDY.stop, _STUDY.stop + len(SERIES_COLUMNS))
+_INSTANCE = slice(_SERIES.stop, _SERIES.stop + len(INSTANCE_COLUMNS) + 1)
 
 
-def found_of(row: Sequence[Any], level: Level) -> Found:
+def found_of(rows: Iterable[Sequence[Any]], level: Level) -> list[Found]:
     """What a search found, from the columns of its study, series and instance, or of its study and its patient's sums.
 
     An instance has the transfer syntax of its current version behind its columns. What follows them is not looked at.
     """
-    study = _study_row(row[:_STUDY])
     match level:
         case Level.PATIENT:
-            return Found(study, patient=_patient_row(study, row[_STUDY : _STUDY + _SUMS]))
+            return [_patient_found(_study_row(row), row[_SUMS]) for row in rows]
         case Level.STUDY:
-            return Found(study)
+            return [Found(_study_row(row)) for row in rows]
         case Level.SERIES:
-            return Found(study, SeriesRow(*row[_STUDY:_SERIES]))
+            return [Found(_study_row(row), SeriesRow(*row[_SERIES])) for row in rows]
         case Level.INSTANCE:
-            return Found(study, SeriesRow(*row[_STUDY:_SERIES]), InstanceRow(*row[_SERIES:_INSTANCE]))
+            return [Found(_study_row(row), SeriesRow(*row[_SERIES]), InstanceRow(*row[_INSTANCE])) for row in rows]
 
 
 def _study_row(row: Sequence[Any]) -> StudyRow:
-    values = list(row)
-    values[_MODALITIES] = tuple(row[_MODALITIES].split("\\")) if row[_MODALITIES] else ()
-    values[-1] = bool(row[-1])
+    values = list(row[_STUDY])
+    modalities = values[_MODALITIES]
+    values[_MODALITIES] = tuple(modalities.split("\\")) if modalities else ()
+    values[-1] = bool(values[-1])
     return StudyRow(*values)
 
 
-def _patient_row(study: StudyRow, sums: Sequence[int]) -> PatientRow:
-    return PatientRow(
+def _patient_found(study: StudyRow, sums: Sequence[int]) -> Found:
+    row = PatientRow(
         study.patient_id,
         study.issuer_of_patient_id,
         study.patient_name,
@@ -124,3 +124,4 @@ def _patient_row(study: StudyRow, sums: Sequence[int]) -> PatientRow:
         study.patient_sex,
         *sums,
     )
+    return Found(study, patient=row)

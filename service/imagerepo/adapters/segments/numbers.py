@@ -13,6 +13,7 @@ import os
 import struct
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +28,7 @@ _HEAD = struct.Struct("<Q")  # the last commit number given
 _COUNT = struct.Struct("<Q")  # marks in a region, which begins with it
 _REGION = MARK + MARKS * MARK  # bytes of each writer
 _BEGIN = 64
+_REMEMBERED = 256  # marks of studies: most commits are of those of the commits before
 
 
 def mark(institution: str, instance_uid: str) -> bytes:
@@ -34,11 +36,13 @@ def mark(institution: str, instance_uid: str) -> bytes:
     return blake3(f"{institution}\0{instance_uid}".encode()).digest(MARK)
 
 
+@lru_cache(_REMEMBERED)
 def growing(institution: str, study_uid: str) -> bytes:
     """The mark of a study of which instances are in flight."""
     return blake3(f"{institution}\0{study_uid}\0growing".encode()).digest(MARK)
 
 
+@lru_cache(_REMEMBERED)
 def changing(institution: str, study_uid: str) -> bytes:
     """The mark of a study that is being changed: something of it is deleted, or a hold is set or lifted."""
     return blake3(f"{institution}\0{study_uid}\0changing".encode()).digest(MARK)
