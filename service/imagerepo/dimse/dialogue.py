@@ -45,6 +45,10 @@ _MOST_NESTED: Final = 8
 _MESSAGE_IDS: Final = 0xFFFF
 
 
+def _nothing() -> None:
+    """What is done while a response is on its way, unless there is something to do."""
+
+
 class InterruptedByPduError(EndedError):
     """A PDU other than data came amid an operation: release or abort. The state machine goes on with `event`."""
 
@@ -152,9 +156,13 @@ class Dialogue:
         self._reader.send(b"".join(parts))
 
     def call(
-        self, context: PresentationContext, command: Mapping[Element, Value], data: "Outgoing | None" = None
+        self,
+        context: PresentationContext,
+        command: Mapping[Element, Value],
+        data: "Outgoing | None" = None,
+        meanwhile: Callable[[], object] = _nothing,
     ) -> Command:
-        """Send a request of ours, wait for its response; a data set that comes with it is dropped."""
+        """Send a request of ours, do something, wait for its response; a data set that comes with it is dropped."""
         self._message_id = message_id = self._message_id % _MESSAGE_IDS + 1
         values: dict[Element, Value] = {
             **command,
@@ -170,6 +178,7 @@ class Dialogue:
                 waiting = ()
             if waiting:
                 self._reader.send_all(waiting)
+            meanwhile()
             while (answer := self._calls[message_id]) is None:
                 self._receive_more()
             return answer

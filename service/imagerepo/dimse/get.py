@@ -8,6 +8,7 @@ Source: PS3.4 C.4.3 (C-GET Operation), C.5.3 (negotiation), PS3.7 sections 9.1.3
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from imagerepo.dicom.identifier import Identifier
 from imagerepo.dimse.identified import Identified
@@ -17,6 +18,7 @@ from imagerepo.dimse.outgoing import Outgoing
 from imagerepo.dimse.query_retrieve import GET
 from imagerepo.dimse.retrieval import begin, priority_of
 from imagerepo.dimse.services import Exchange, Operation, Request
+from imagerepo.dimse.suboperations import Source
 from imagerepo.dimse.transport import EndedError
 from imagerepo.errors import DamagedError, NotFoundError, UnavailableError
 from imagerepo.flows.repository import Repository
@@ -49,15 +51,16 @@ class Get:
             return
         source, tally, replies = retrieval.source, retrieval.tally, retrieval.replies
         sender = _Sender(request.exchange, priority_of(request), self._outgoing)
+        ahead = _Ahead(source, sender)
         try:
-            while (version := source.take()) is not None:
+            while (ready := ahead.take()) is not None:
                 if request.cancelled():
                     replies.cancelled()
                     return
-                try:
-                    tally.add(version, sender.send(version))
-                except (_RefusedError, DamagedError, NotFoundError) as error:
-                    tally.fail(version, str(error))
+                if ready.problem is None:
+                    tally.add(ready.version, sender.send(ready, ahead.look))
+                else:
+                    tally.fail(ready.version, ready.problem)
                 replies.pending()
         except UnavailableError as error:
             replies.broken_off(error)
@@ -65,8 +68,14 @@ class Get:
         replies.final()
 
 
-class _RefusedError(Exception):
-    """There is no presentation context for an instance."""
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An instance whose first bytes are read, or why they cannot be sent."""
+
+    version: Version
+    context: PresentationContext | None = None
+    data: "_Begun | None" = None
+    problem: str | None = None
 
 
 class _Sender:
@@ -80,19 +89,55 @@ class _Sender:
             (one.abstract_syntax, one.transfer_syntax): one for one in exchange.contexts.values() if one.roles.scp
         }
 
-    def send(self, version: Version) -> Sent:
+    def prepare(self, version: Version) -> _Ready:
         context = self._contexts.get((version.sop_class_uid, version.transfer_syntax))
         if context is None:
-            raise _RefusedError(f"no context (as SCP) for {version.sop_class_uid} in {version.transfer_syntax}")
+            why = f"no context (as SCP) for {version.sop_class_uid} in {version.transfer_syntax}"
+            return _Ready(version, problem=why)
+        try:
+            data = _Begun(self._outgoing(version), context.id, self._exchange.peer_max_length)
+        except (DamagedError, NotFoundError) as error:
+            return _Ready(version, problem=str(error))
+        return _Ready(version, context, data)
+
+    def send(self, ready: _Ready, meanwhile: Callable[[], object]) -> Sent:
+        assert ready.context is not None
         command: dict[Element, Value] = {
-            Element.AFFECTED_SOP_CLASS_UID: version.sop_class_uid,
+            Element.AFFECTED_SOP_CLASS_UID: ready.version.sop_class_uid,
             Element.COMMAND_FIELD: CommandField.C_STORE_RQ,
             Element.PRIORITY: self._priority,
-            Element.AFFECTED_SOP_INSTANCE_UID: version.instance_uid,
+            Element.AFFECTED_SOP_INSTANCE_UID: ready.version.instance_uid,
         }
-        begun = _Begun(self._outgoing(version), context.id, self._exchange.peer_max_length)
-        answer = self._exchange.call(context, command, begun)
+        answer = self._exchange.call(ready.context, command, ready.data, meanwhile)
         return Sent(answer.number(Element.STATUS) or 0, answer.text(Element.ERROR_COMMENT))
+
+
+class _Ahead:
+    """What is sent next, read while the response to the one before is on its way."""
+
+    def __init__(self, source: Source, sender: _Sender) -> None:
+        self._source = source
+        self._sender = sender
+        self._next: _Ready | None = None
+        self._error: UnavailableError | None = None
+
+    def look(self) -> None:
+        """Have the next one ready; raises nothing."""
+        try:
+            version = self._source.take()
+        except UnavailableError as error:
+            self._error = error
+        else:
+            self._next = None if version is None else self._sender.prepare(version)
+
+    def take(self) -> _Ready | None:
+        """The next one; None: there are no more. Raises UnavailableError."""
+        if self._next is None and self._error is None:
+            self.look()
+        if self._error is not None:
+            raise self._error
+        ready, self._next = self._next, None
+        return ready
 
 
 class _Begun:

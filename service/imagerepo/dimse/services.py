@@ -125,7 +125,11 @@ class Exchange(Protocol):
         ...
 
     def call(
-        self, context: PresentationContext, command: Mapping[Element, Value], data: "Outgoing | None" = None
+        self,
+        context: PresentationContext,
+        command: Mapping[Element, Value],
+        data: "Outgoing | None" = None,
+        meanwhile: Callable[[], object] = ...,
     ) -> Command:
         """Send a request of ours on this association, and wait for its response.
 
@@ -136,6 +140,7 @@ class Exchange(Protocol):
             context: one of `contexts`.
             command: all but Message ID and Command Data Set Type.
             data: its data set.
+            meanwhile: called when all is sent, before the response is waited for; must not raise.
         """
         ...
 
