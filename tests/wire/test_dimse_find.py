@@ -169,6 +169,12 @@ def test_a_range_of_moments_may_begin_later_in_its_day_than_it_ends(served: Serv
         assert find(association, keys)[1][-1].OffendingElement == 0x00080030
 
 
+def test_a_time_that_is_no_range_is_asked_for_of_each_day_whatever_is_negotiated(served: Served) -> None:
+    keys = query("STUDY", StudyInstanceUID="", StudyDate="20240101-20240103", StudyTime="120000")
+    with associated(served, extended=b"\0\1") as association:
+        assert [one.StudyInstanceUID for one in find(association, keys)[0]] == ["1.2.2"]
+
+
 def test_names_are_matched_fuzzily_once_that_is_negotiated(served: Served) -> None:
     keys = query("STUDY", StudyInstanceUID="", PatientName="jane2 doe")
     with associated(served, extended=b"\0\0\1") as association:

@@ -135,6 +135,13 @@ def test_a_range_of_date_and_time_is_one_of_moments(server: Server, tmp_path: Pa
     assert found(server, tmp_path / "out", day, "(0040,0100)[0].0040,0003=0000-1000") == []
 
 
+def test_a_time_that_is_no_range_is_asked_for_of_each_day(server: Server, tmp_path: Path) -> None:
+    put(server, "A1", ITEM)
+    days = "(0040,0100)[0].0040,0002=20260228-20260302"
+    assert len(found(server, tmp_path / "in", days, "(0040,0100)[0].0040,0003=1015")) == 1
+    assert found(server, tmp_path / "out", days, "(0040,0100)[0].0040,0003=1200") == []
+
+
 def performed(server: Server, study: str, step_id: str = "A1") -> tuple[str, AE, Any]:
     ae = AE("CT01")
     ae.add_requested_context(ModalityPerformedProcedureStep)

@@ -104,7 +104,11 @@ def in_charset(charset: str, write: Callable[[str, ToBytes], bytes]) -> bytes:
     try:
         return write("", _ascii)
     except UnicodeEncodeError:
-        pass
+        return beyond_ascii(charset, write)
+
+
+def beyond_ascii(charset: str, write: Callable[[str, ToBytes], bytes]) -> bytes:
+    """Likewise, of text that is known not to be ASCII."""
     if charset and charset != UNICODE:
         encoder = encoder_of(charset)
 

@@ -45,19 +45,22 @@ class WebSendings:
     def __init__(self, retrieve: Retrieve) -> None:
         """Send what `retrieve` reads."""
         self._retrieve = retrieve
+        # From before any version was looked up that is sent here: one may wait for its turn until its bytes are gone.
+        self._generation = retrieve.generation()
 
     def sending(self, peer: WebPeer) -> "WebSending":
         """Open a way; see ports.web_peers.WebPeers."""
-        return WebSending(peer, self._retrieve)
+        return WebSending(peer, self._retrieve, self._generation)
 
 
 class WebSending:
     """A way to one server: ports.peers.Sending. Leaving the context closes its connection."""
 
-    def __init__(self, peer: WebPeer, retrieve: Retrieve) -> None:
-        """Connect. Raises PeerError."""
+    def __init__(self, peer: WebPeer, retrieve: Retrieve, generation: int) -> None:
+        """Connect; `generation` is Retrieve's before versions were looked up. Raises PeerError."""
         self._peer = peer
         self._retrieve = retrieve
+        self._generation = generation
         self._path = urlsplit(peer.url).path.rstrip("/") + "/studies"
         self._boundary = uuid.uuid4().hex
         self._token = self._read_token()
@@ -109,7 +112,9 @@ class WebSending:
         connection.endheaders(head)
         try:
             for offset in range(0, version.size, _PIECE):
-                connection.send(self._retrieve.read(version, offset, min(_PIECE, version.size - offset)))
+                piece = self._retrieve.read(version, offset, min(_PIECE, version.size - offset))
+                self._retrieve.check((version,), self._generation)
+                connection.send(piece)
             connection.send(tail)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have answered before it has read all: its answer says more

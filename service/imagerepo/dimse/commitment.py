@@ -43,7 +43,7 @@ class CommitmentService:
         """The operation of one N-ACTION."""
         command = request.command
         if command.text(Element.REQUESTED_SOP_INSTANCE_UID) != SOP_INSTANCE:
-            return Refusal(request, Status.NO_SUCH_INSTANCE, f"the instance is {SOP_INSTANCE}, always")
+            return Refusal(request, Status.NO_SUCH_SOP_INSTANCE, f"the instance is {SOP_INSTANCE}, always")
         if command.number(Element.ACTION_TYPE_ID) != _REQUEST_COMMITMENT:
             return Refusal(request, Status.NO_SUCH_ACTION, "the action type is 1: request storage commitment")
         return Identified(request, self._act)

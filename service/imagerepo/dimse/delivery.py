@@ -57,6 +57,7 @@ class Delivery:
         self._limits = limits
         self._changed = threading.Condition()
         self._started = self._running = 0
+        self._taking = 0  # of those that run, the ones that will ask for a further version
         self._losses = 0  # in a row
         self._given_up: str | None = None  # why nothing more is sent
         self._stopped = threading.Event()
@@ -77,6 +78,7 @@ class Delivery:
                 return
             self._started += 1
             self._running += 1
+            self._taking += 1
 
     def stop(self) -> None:
         """Send nothing more. What is being sent may end, or run into its limit of silence; nobody waits for it."""
@@ -96,7 +98,7 @@ class Delivery:
     def _run(self) -> None:
         way = _Way(self._open, self.start)
         try:
-            while not self._stopped.is_set() and (version := self._source.take()) is not None:
+            while (version := self._next()) is not None:
                 if not self._deliver(way, version):
                     break
             way.close()
@@ -112,6 +114,26 @@ class Delivery:
                 self._running -= 1
                 self._changed.notify_all()
 
+    def _next(self) -> Version | None:
+        """What is to be sent next; None: nothing, and this thread takes nothing more."""
+        version = None if self._stopped.is_set() else self._source.take()
+        if version is not None:
+            return version
+        with self._changed:
+            # Once more, since another may have handed one over meanwhile, counting on us.
+            version = None if self._stopped.is_set() else self._source.take()
+            self._taking -= version is None
+            return version
+
+    def _hand_over(self, version: Version) -> bool:
+        """Leave a version to the other associations, if any of them still takes one; then this thread ends."""
+        with self._changed:
+            if self._taking == 1:
+                return False
+            self._taking -= 1
+            self._source.give_back(version)
+            return True
+
     def _deliver(self, way: "_Way", version: Version) -> bool:
         """Send one, or count it as failed; returns whether to go on."""
         if self._given_up is not None:
@@ -119,11 +141,8 @@ class Delivery:
             return True
         error = self._attempts(way, version)
         if error is None:
-            return True
+            return not way.is_spare
         with self._changed:
-            if not way.opened and self._running > 1:
-                self._source.give_back(version)
-                return False
             self._losses += 1
             if not way.opened or self._losses >= _LOSSES:
                 self._given_up = error.brief
@@ -143,8 +162,9 @@ class Delivery:
                     return None
                 way.drop()
                 attempt += 1
-                if not way.opened and self._running > 1:
-                    return error  # it may take fewer associations than the setting says: the others go on
+                if not way.opened and self._hand_over(version):
+                    way.is_spare = True
+                    return None
                 passes = error.failure.passes and error.failure is not PeerFailure.SILENT
                 if not passes or attempt > self._limits.retries or self._stopped.wait(_RETRY_AFTER * attempt):
                     return error
@@ -166,6 +186,7 @@ class _Way:
         self._then = then
         self._sending: Sending | None = None
         self.opened = False  # whether the latest attempt to open it succeeded
+        self.is_spare = False  # the destination may take fewer associations than the setting says: the others go on
 
     def send(self, version: Version) -> Sent:
         if self._sending is None:

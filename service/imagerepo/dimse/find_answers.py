@@ -13,6 +13,7 @@ from imagerepo.dicom.data_set_writer import (
     Form,
     ToBytes,
     attribute_element,
+    beyond_ascii,
     form_of,
     in_charset,
 )
@@ -144,59 +145,70 @@ class Answers:
 
     def encode(self, found: Found) -> bytes:
         """The answer for one entity."""
-        elements = self._plain and self._plain.encode(found)
-        return (
-            in_charset(self._charset, partial(self._write, found)) if elements is None else self._form.whole(elements)
-        )
+        write = partial(self._write, found)
+        if self._plain is None:
+            return in_charset(self._charset, write)
+        elements = self._plain.encode(found)
+        return beyond_ascii(self._charset, write) if elements is None else self._form.whole(elements)
 
     def _write(self, found: Found, named: str, to_bytes: ToBytes) -> bytes:
-        elements = [one(found, to_bytes) for one in self._writers]
+        elements = b"".join([one(found, to_bytes) for one in self._writers])
         if named:  # no key's tag is below (0008,0005)
-            elements.insert(0, self._form.element(SPECIFIC_CHARACTER_SET, "CS", named.encode("ascii", "replace")))
-        return self._form.whole(b"".join(elements))
+            elements = self._form.element(SPECIFIC_CHARACTER_SET, "CS", named.encode("ascii", "replace")) + elements
+        return self._form.whole(elements)
 
 
-class _Openings(dict[int, str]):
-    """What stands before a value, by the value's length: what precedes its element, and its header.
+class _Openings(dict[int, bytes]):
+    """An element's header by its value's length, made when that is first asked for: of most attributes few are."""
 
-    As text, one character a byte. Made when a length is first asked for; of most attributes there are few.
-    """
-
-    def __init__(self, tag: str, form: Form, before: bytes = b"") -> None:
+    def __init__(self, tag: str, form: Form) -> None:
         super().__init__()
         self._tag = tag
         self._form = form
+
+    def __missing__(self, length: int) -> bytes:
+        self[length] = opening = self._form.opening(self._tag, ANSWERED[self._tag].vr, length + length % 2)
+        return opening
+
+
+class _TextOpenings(dict[int, str]):
+    """Likewise, behind the constants that precede the element; as text, one character a byte."""
+
+    def __init__(self, before: bytes, tag: str, form: Form) -> None:
+        super().__init__()
         self._before = before
+        self._openings = _Openings(tag, form)
 
     def __missing__(self, length: int) -> str:
-        opening = self._form.opening(self._tag, ANSWERED[self._tag].vr, length + length % 2)
-        self[length] = text = (self._before + opening).decode("latin_1")
-        return text
+        self[length] = opening = (self._before + self._openings[length]).decode("latin_1")
+        return opening
 
 
 class _Plain:
-    """Writes answers that are ASCII throughout, as most are, as one text; constants lie in the openings."""
+    """Writes answers whose text is ASCII, as most are, as one text."""
 
     def __init__(self, constants: Mapping[str, bytes], keys: Sequence[str], form: Form) -> None:
-        self._fields: list[tuple[_Read, _Openings, str]] = []
+        self._fields: list[tuple[_Read, _TextOpenings, str, bool]] = []
         before = b""
         for tag in sorted({*constants, *keys}):
             if tag in constants:
                 before += constants[tag]
             else:
-                answered = ANSWERED[tag]
-                self._fields.append((answered.read, _Openings(tag, form, before), _padding(answered.vr).decode()))
+                read, vr = ANSWERED[tag].read, ANSWERED[tag].vr
+                self._fields.append((read, _TextOpenings(before, tag, form), _padding(vr).decode(), vr in _TEXT))
                 before = b""
         self._end = before.decode("latin_1")
 
     def encode(self, found: Found) -> bytes | None:
-        """The elements; None: some are not ASCII."""
+        """The elements; None: some text is not ASCII."""
         parts: list[str] = []
         add = parts.append
-        for read, openings, padding in self._fields:
+        for read, openings, padding, is_text in self._fields:
             value = read(found)
             if not value.isascii():
-                return None
+                if is_text:
+                    return None
+                value = value.encode("latin_1", "replace").decode("latin_1")
             length = len(value)
             add(openings[length])
             add(value)
@@ -224,7 +236,7 @@ def _field(tag: str, form: Form) -> _Write:
     def write(found: Found, to_bytes: ToBytes) -> bytes:
         value = to_bytes(read(found)) if vr in _TEXT else read(found).encode("latin_1", "replace")
         length = len(value)
-        return openings[length].encode("latin_1") + (value + padding if length & 1 else value)
+        return openings[length] + (value + padding if length & 1 else value)
 
     return write
 

@@ -18,7 +18,7 @@ from imagerepo.dimse.levels import LEVEL_NAMES, UnmatchableError, level_of, requ
 from imagerepo.dimse.query_retrieve import DATE_TIME, FUZZY, RELATIONAL, Model, agreed
 from imagerepo.errors import BadRequestError
 from imagerepo.model.header import Attribute, Header
-from imagerepo.model.query import TIME_OF, Between, BetweenMoments, Equals, Fuzzy, Key, Level, Match, Path, Query
+from imagerepo.model.query import TIME_OF, Between, Equals, Fuzzy, Key, Level, Match, Path, Query, together
 
 _KEYS: Final = {key.tag: key for key in Key}
 
@@ -104,11 +104,10 @@ def _with_moments(matches: Mapping[Key, Match]) -> dict[Key, Match]:
     combined = dict(matches)
     for date, time in TIME_OF.items():
         days, hours = matches.get(date), matches.get(time)
-        if not isinstance(days, Between | Equals) or not isinstance(hours, Between):
-            continue
-        low, high = (days.value, days.value) if isinstance(days, Equals) else (days.low, days.high)
-        combined[date] = BetweenMoments(low and low + hours.low, high and high + hours.high)
-        del combined[time]
+        # Of a time that is no range its minute is asked for, whatever the day.
+        if isinstance(days, Between) and isinstance(hours, Between) and hours.low != hours.high:
+            combined[date] = together(days, hours)
+            del combined[time]
     return combined
 
 

@@ -18,7 +18,7 @@ from imagerepo.model.caller import Caller
 from imagerepo.model.commitment import Failure, Reference, Report, Transaction
 from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
-from imagerepo.model.task import NewTask, Task, TaskKind
+from imagerepo.model.task import NewTask, Task, TaskKind, TaskState
 from imagerepo.model.uids import Uid
 from imagerepo.ports.reporters import Reporters
 from imagerepo.ports.tasks import Selection, Tasks
@@ -82,7 +82,7 @@ class Commitments:
     def take(self, caller: Caller, ae_title: str, called: str, transaction: Transaction) -> None:
         """Have it reported to `ae_title`; when this returns, it will be. Raises UnavailableError.
 
-        The same transaction, asked for again before it was reported, is one.
+        The same transaction, asked for again before it was reported, is one; reports that were given up begin anew.
         """
         asked = [[one.sop_class_uid, one.instance_uid] for one in transaction.references]
         payload = {"transaction": transaction.uid, "called": called, "to": ae_title, "references": asked}
@@ -98,6 +98,7 @@ class Commitments:
             due_at=now() if at_once else later(LEASE),
         )
         self._tasks.add([task])
+        self._tasks.retry(Selection(TaskKind.COMMITMENT, task.queue, TaskState.PARKED, name=task.name))
 
     def calls(self, ae_title: str, institution: str) -> bool:
         """Whether it is told over an association of ours: it can be called, and does not want to be told otherwise."""

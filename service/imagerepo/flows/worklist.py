@@ -16,7 +16,7 @@ from imagerepo.errors import BadRequestError, ConflictError, NotFoundError, Refu
 from imagerepo.model.caller import Caller
 from imagerepo.model.events import Action, JournalRequest
 from imagerepo.model.header import Attribute, Header
-from imagerepo.model.query import Between, BetweenMoments, Equals, Match, Path
+from imagerepo.model.query import Between, BetweenMoments, Equals, Match, Path, together
 from imagerepo.model.worklist import (
     BEGINNING,
     Bounds,
@@ -291,11 +291,11 @@ def _with_moment(keys: Sequence[tuple[Path, Match]]) -> Sequence[tuple[Path, Mat
     """Ranges of start date and start time as one range of moments (PS3.4 Table K.6-1, remark on the start time)."""
     found = dict(keys)
     days, hours = found.get(_DAY), found.get(_TIME)
-    if not isinstance(days, Between) or not isinstance(hours, Between):
+    # Of a time that is no range its minute is asked for, whatever the day.
+    if not isinstance(days, Between) or not isinstance(hours, Between) or hours.low == hours.high:
         return keys
     del found[_TIME]
-    low, high = days.low and days.low + hours.low, days.high and days.high + hours.high
-    return [*((path, match) for path, match in found.items() if path != _DAY), (_DAY, BetweenMoments(low, high))]
+    return [*((path, match) for path, match in found.items() if path != _DAY), (_DAY, together(days, hours))]
 
 
 def _matches(step: ScheduledStep, keys: Sequence[tuple[Path, Match]]) -> bool:

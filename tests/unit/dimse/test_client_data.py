@@ -35,7 +35,7 @@ def test_a_data_set_in_memory_arrives_whole(data: bytes, max_length: int) -> Non
 
 
 @pytest.mark.parametrize("size", [2, 4090, 4096, 262_144, 600_000, 1_048_576])
-@pytest.mark.parametrize("max_length", [0, 4096, 16_384, 262_144, 4 << 20])
+@pytest.mark.parametrize("max_length", [0, 4096, 16_383, 16_384, 262_144, 4 << 20])
 def test_a_file_s_data_set_arrives_whole(size: int, max_length: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
     content = bytes(range(256)) * (size // 256 + 1)
@@ -43,6 +43,7 @@ def test_a_file_s_data_set_arrives_whole(size: int, max_length: int, tmp_path: P
     found = sent(FileData(path, 7, size + 7), max_length)
     assert b"".join(value for _, _, value in found) == content[:size]
     assert {context for context, _, _ in found} == {7}
+    assert not any(len(value) % 2 for _, _, value in found)
     assert not max_length or max(len(value) for _, _, value in found) <= max_length - 6
     assert [control for _, control, _ in found] == [0] * (len(found) - 1) + [2]
 

@@ -226,6 +226,13 @@ def test_a_response_to_nothing_that_was_asked_ends_the_association(talk, wrong: 
         one.serve(message(1, echo_command(1)), wrong)
 
 
+def test_a_response_without_a_status_is_no_success(talk) -> None:
+    one = talk(lambda request: request.exchange.call(STORAGE, N_REPORT))
+    empty = message(3, command(us(0x100, 0x8100), us(0x120, 1), us(0x800, 0x101)))
+    with pytest.raises(MalformedCommandError, match="without a status"):
+        one.serve(message(1, echo_command(1)), empty)
+
+
 @pytest.mark.parametrize(
     "ask", [lambda request: request.exchange.call(STORAGE, N_REPORT), lambda request: request.cancelled()]
 )

@@ -196,3 +196,23 @@ def test_values_are_cut_to_what_the_peer_receives(length: int, max_length: int, 
         last = 2 if number == len(sizes) - 1 else 0
         expected += p_data(pdv(3, 1 | last, value[number * 10 : number * 10 + size]))
     assert data_pdus(3, value, 1, max_length) == expected
+
+
+@given(st.binary(max_size=40), st.integers(7, 60) | st.just(0), st.sampled_from([0, 1]))
+def test_a_value_is_cut_into_as_few_pdus_as_hold_it(value: bytes, max_length: int, control: int) -> None:
+    stream = data_pdus(5, value, control, max_length)
+    fragments: list[bytes] = []
+    controls: list[int] = []
+    while stream:
+        length = int.from_bytes(stream[2:6], "big")
+        pdu, stream = memoryview(stream[: 6 + length]), stream[6 + length :]
+        assert pdu[:2] == b"\x04\0"
+        assert not max_length or length <= max_length
+        assert pdu[10] == 5
+        one = only_pdv(pdu)
+        assert one is not None
+        controls.append(one[0])
+        fragments.append(bytes(one[1]))
+    assert b"".join(fragments) == value
+    assert controls == [control] * (len(controls) - 1) + [control | 2]
+    assert len(controls) == (max(1, -(-len(value) // (max_length - 6))) if max_length else 1)

@@ -40,12 +40,12 @@ class FileData:
     size: int  # bytes of the whole file
 
     def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
-        """PDUs in batches, from one buffer that is used again.
+        """PDUs in batches, from one buffer that is used again; fragments but the last one are of even length.
 
         Raises:
             DamagedError: the file has become shorter since, or cannot be read.
         """
-        step = (max_length or _AT_ONCE) - _PDV_OVERHEAD
+        step = ((max_length or _AT_ONCE) - _PDV_OVERHEAD) & ~1
         left = self.size - self.offset
         room = memoryview(bytearray(min(max(_AT_ONCE // step, 1) * step, left)))
         try:
