@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
 from imagerepo.dicom import part10
 from imagerepo.settings import Dimse, Institution, Settings
 from imagerepo.settings_nodes import Node
-from tests.harness.dicom_file import CT, EXPLICIT, data_set_of
+from tests.harness.dicom_file import EXPLICIT, data_set_of
 from tests.wire.dicomweb_samples import storable
 from tests.wire.dimse_serving import Served, serving, within
 from tests.wire.retrieving import Destination, context, counts, identifier, listening, node, put, released, series

@@ -1,5 +1,7 @@
 """C-MOVE and C-GET of the real process tree, from the real store."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,3 +133,13 @@ def test_a_server_ends_within_its_grace_while_a_destination_stalls(tmp_path: Pat
         stalled.set()
         moving.join(20)
         assert not moving.is_alive()
+
+
+def test_pynetdicom_s_getscu_which_offers_implicit_vr_first_gets_what_is_stored_as_explicit(
+    server: Server, tmp_path: Path
+) -> None:
+    keys = ("-k", "QueryRetrieveLevel=SERIES", "-k", f"StudyInstanceUID={FILES[0].study}")
+    keys += ("-k", f"SeriesInstanceUID={FILES[0].series}")
+    command = [sys.executable, "-m", "pynetdicom", "getscu", "-S", "-aec", "IMAGEREPO", *keys, "-od", str(tmp_path)]
+    subprocess.run([*command, "127.0.0.1", str(server.dimse)], check=True, capture_output=True, timeout=60)
+    assert len(list(tmp_path.iterdir())) == 20

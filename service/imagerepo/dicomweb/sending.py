@@ -75,8 +75,9 @@ class WebSending:
     ) -> None:
         self._connection.close()
 
-    def send(self, version: Version) -> Sent:
+    def send(self, version: Version, then: Version | None = None) -> Sent:
         """Send one version; see ports.peers.Sending."""
+        del then
         try:
             return self._send(version)
         except PeerError as error:

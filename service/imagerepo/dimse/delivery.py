@@ -125,6 +125,10 @@ class Delivery:
             self._taking -= version is None
             return version
 
+    def _following(self) -> Version | None:
+        """What this association will send next, if it is the only one: others read while it waits."""
+        return self._source.peek() if self._limits.associations == 1 else None
+
     def _hand_over(self, version: Version) -> bool:
         """Leave a version to the other associations, if any of them still takes one; then this thread ends."""
         with self._changed:
@@ -155,7 +159,7 @@ class Delivery:
         attempt = 0
         while True:
             try:
-                self._tally.add(version, way.send(version))
+                self._tally.add(version, way.send(version, self._following()))
             except PeerError as error:
                 if error.failure is PeerFailure.REFUSED and way.opened:
                     self._tally.fail(version, error.brief)
@@ -188,13 +192,13 @@ class _Way:
         self.opened = False  # whether the latest attempt to open it succeeded
         self.is_spare = False  # the destination may take fewer associations than the setting says: the others go on
 
-    def send(self, version: Version) -> Sent:
+    def send(self, version: Version, then: Version | None) -> Sent:
         if self._sending is None:
             self.opened = False
             self._sending = self._open()
             self.opened = True
             self._then()
-        return self._sending.send(version)
+        return self._sending.send(version, then)
 
     def close(self) -> None:
         """End it in order."""

@@ -14,7 +14,7 @@ from imagerepo.dicom.identifier import Identifier
 from imagerepo.dimse.identified import Identified
 from imagerepo.dimse.messages import CommandField, Element, Value
 from imagerepo.dimse.negotiate import PresentationContext
-from imagerepo.dimse.outgoing import Outgoing
+from imagerepo.dimse.outgoing import Begun, Outgoing
 from imagerepo.dimse.query_retrieve import GET
 from imagerepo.dimse.retrieval import begin, priority_of
 from imagerepo.dimse.services import Exchange, Operation, Request
@@ -140,19 +140,13 @@ class _Ahead:
         return ready
 
 
-class _Begun:
-    """A data set whose first bytes are read: if they cannot be, that is known before anything is sent."""
-
-    def __init__(self, data: Outgoing, context_id: int, max_length: int) -> None:
-        self._fragments = data.fragments(context_id, max_length)
-        self._first = next(self._fragments)
+class _Begun(Begun):
+    """If the first bytes cannot be read, that is known before anything is sent; further ones end the association."""
 
     def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
-        """As of the data set; context and length are those that it was begun with."""
-        del context_id, max_length
-        yield self._first
+        """As of the data set."""
         try:
-            yield from self._fragments
+            yield from super().fragments(context_id, max_length)
         except (DamagedError, NotFoundError) as error:
             log.exception("dimse.retrieve.broken_off")
             raise BrokenOffError(str(error)) from error

@@ -6,7 +6,7 @@ first that we know is accepted.
 Source: PS3.8 section 7.1.1, PS3.7 Annex D.3; PS3.4 Annex B (Storage Service Class).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -25,6 +25,7 @@ from imagerepo.settings import Dimse
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 
+_MOST_STORED: Final = "1.2.840.10008.1.2.1"  # Explicit VR Little Endian
 # What is no image may only be sent in the encodings that compress no pixels (PS3.5 Annex A.1 to A.3, A.5).
 NATIVE_SYNTAXES: Final = frozenset(
     {
@@ -127,8 +128,9 @@ class Offer:
 
     def agree(self, request: AssociateRequest) -> Agreement:
         """Answer a request's contexts and user information."""
-        answers = tuple(self._answer(context) for context in request.contexts)
         roles = {role.sop_class_uid: self._roles(role) for role in request.user.roles}
+        fetched = {uid for uid, role in roles.items() if role.scp}
+        answers = tuple(self._answer(context, fetched) for context in request.contexts)
         accepted = {
             proposed.abstract_syntax
             for proposed, answer in zip(request.contexts, answers, strict=True)
@@ -161,7 +163,7 @@ class Offer:
         )
         return Agreement(contexts, answers, user, request.user.max_length)
 
-    def _answer(self, context: ProposedContext) -> AnsweredContext:
+    def _answer(self, context: ProposedContext, fetched: Container[str]) -> AnsweredContext:
         if context.abstract_syntax in self.storage or context.abstract_syntax == VERIFICATION:
             possible = self.transfer_syntaxes
         elif context.abstract_syntax in self.services:
@@ -170,7 +172,11 @@ class Offer:
             return AnsweredContext(
                 context.id, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, context.transfer_syntaxes[0]
             )
-        for syntax in context.transfer_syntaxes:
+        proposed = context.transfer_syntaxes
+        if context.abstract_syntax in fetched and _MOST_STORED in proposed:
+            # What is fetched is sent as it is stored: of several syntaxes in one context, as most instances are.
+            proposed = (_MOST_STORED, *proposed)
+        for syntax in proposed:
             if syntax in possible:
                 return AnsweredContext(context.id, ContextResult.ACCEPTANCE, syntax)
         return AnsweredContext(context.id, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED, context.transfer_syntaxes[0])

@@ -144,3 +144,22 @@ class StoredDataSet:
                     retrieve.expect(((version, at, min(AHEAD, end - at)),))
                 yield room.pdus(size, 0 if at < end else _LAST)
                 sent.inc(size)
+
+
+class Begun:
+    """A data set whose first bytes are read: they are at hand when it is its turn. To be sent once."""
+
+    def __init__(self, data: Outgoing, context_id: int, max_length: int) -> None:
+        """Read them, for this context and length. Raises what reading raises."""
+        self._data = data
+        self._for = (context_id, max_length)
+        self._fragments = data.fragments(context_id, max_length)
+        self._first = next(self._fragments)
+
+    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+        """As of the data set; for another context or length it is begun anew."""
+        if (context_id, max_length) != self._for:
+            yield from self._data.fragments(context_id, max_length)
+            return
+        yield self._first
+        yield from self._fragments

@@ -176,6 +176,11 @@ class Source:
                 return version
             return None
 
+    def peek(self) -> Version | None:
+        """The next one as far as is known, without taking it."""
+        with self._lock:
+            return self._page[0] if self._page else None
+
     def give_back(self, version: Version) -> None:
         """One that was taken was not sent: somebody else may."""
         with self._lock:

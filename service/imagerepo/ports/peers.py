@@ -58,8 +58,12 @@ class Sending(Protocol):
         """End it: in order, or after an error at once."""
         ...
 
-    def send(self, version: Version) -> Sent:
+    def send(self, version: Version, then: Version | None = None) -> Sent:
         """Send one version; blocks until the peer has answered.
+
+        Args:
+            version: what is sent.
+            then: what will probably be sent next: it may be read while the answer is on its way.
 
         Raises:
             PeerError: with `failure` REFUSED, the peer does not take this kind of instance. With any other, it or the

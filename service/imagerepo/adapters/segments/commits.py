@@ -9,10 +9,13 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from imagerepo.adapters.index_sql.engine import INDEX, connect
+from imagerepo.adapters.segments import projection
 from imagerepo.adapters.segments.ahead import Ahead, Item
 from imagerepo.adapters.segments.batch import Batch
 from imagerepo.adapters.segments.company import Company
@@ -43,7 +46,9 @@ class SegmentCommits:
     def __init__(self, place: Place, state: Path) -> None:
         """Work at `place`; `state` is the file that numbers.Numbers.create made."""
         self._place = place
-        writer = SegmentWriter(place.data, place.writer, place.segment_size)
+        with closing(connect(place.data / INDEX)) as connection:
+            indexed = projection.last_segment(connection, place.writer)
+        writer = SegmentWriter(place.data, place.writer, place.segment_size, indexed)
         self._ahead = Ahead(place)
         self._batch = Batch(place, writer, state)
         self._waiting: deque[_Call] = deque()

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from imagerepo.adapters.segments.format import parse_segment_name
 from imagerepo.adapters.segments.lines import Link
 
 
@@ -14,6 +15,12 @@ def links(connection: sqlite3.Connection, writer: str) -> dict[str, Link]:
     """Where a writer's chains stand, by institution."""
     rows = connection.execute("SELECT institution, sequence, digest FROM chain WHERE writer = ?", (writer,))
     return {institution: Link(sequence, digest) for institution, sequence, digest in rows}
+
+
+def last_segment(connection: sqlite3.Connection, writer: str) -> int:
+    """The number of a writer's last segment that is in the index; 0 if none."""
+    named = map(parse_segment_name, applied(connection))
+    return max((number for owner, number in named if owner == writer), default=0)
 
 
 def applied(connection: sqlite3.Connection) -> dict[str, int]:

@@ -54,8 +54,16 @@ class _Segment:
 class SegmentWriter:
     """Appends to segments of its own. For one thread at a time."""
 
-    def __init__(self, data: Path, writer: str, segment_size: int) -> None:
-        """Begin after the writer's last segment, which is never appended to again: its end may be torn."""
+    def __init__(self, data: Path, writer: str, segment_size: int, indexed: int) -> None:
+        """Begin after the writer's last segment, which is never appended to again: its end may be torn.
+
+        Args:
+            data: the data folder.
+            writer: names its segments.
+            segment_size: bytes after which a further one is begun.
+            indexed: number of the last one that the index knows, 0 if none. It may be lost: then rows still name its
+                bytes, and nothing else may come to lie there.
+        """
         self._folder = data / FOLDER
         self.writer = writer
         self._segment_size = segment_size
@@ -63,7 +71,7 @@ class SegmentWriter:
             segment_format.parse_segment_name(path.name)[1]
             for path in self._folder.glob(f"{writer}-*{segment_format.SUFFIX}")
         ]
-        self._number = max(numbers, default=0)
+        self._number = max([*numbers, indexed])
         self._stages = Stages()
         self._segment: _Segment | None = None
         self._waiting: list[Buffer] = []  # small records up to the open segment's end, written in one go

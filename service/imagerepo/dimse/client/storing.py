@@ -10,20 +10,22 @@ Source: PS3.7 sections 9.1.1 and 9.3.1 (C-STORE), PS3.4 Annex B (Storage Service
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from imagerepo.dimse.client import failures
 from imagerepo.dimse.client.association import Connection
 from imagerepo.dimse.client.negotiation import MOST_CONTEXTS, propose
 from imagerepo.dimse.messages import CommandField, Element, Value
 from imagerepo.dimse.negotiate import PresentationContext
-from imagerepo.errors import PeerError
+from imagerepo.dimse.outgoing import Begun, Outgoing
+from imagerepo.errors import DamagedError, NotFoundError, PeerError
 from imagerepo.model.instance import Version
 from imagerepo.model.peer import Peer
 from imagerepo.ports.peers import Kind, Originator, Priority, Sent
 
-if TYPE_CHECKING:
-    from imagerepo.dimse.outgoing import Outgoing
+
+def _nothing() -> None:
+    """What is done while an answer is on its way, unless there is something to do."""
 
 
 class Storing:
@@ -65,8 +67,15 @@ class Storing:
         """Whether the peer takes that kind, as far as it was asked on the present association."""
         return kind in self._contexts
 
-    def store(self, kind: Kind, instance_uid: str, data: "Outgoing") -> Sent:
+    def begun(self, kind: Kind, data: Outgoing) -> Outgoing:
+        """The data set of what comes next, its first bytes read if its context is known; raises what that does."""
+        context = self._contexts.get(kind)
+        return data if context is None else Begun(data, context.id, self._connection.peer_max_length)
+
+    def store(self, kind: Kind, instance_uid: str, data: Outgoing, meanwhile: Callable[[], object] = _nothing) -> Sent:
         """Send one instance, wait for the answer; after an error the next one opens another association.
+
+        `meanwhile` is called when all is sent, before the answer is waited for; it must not raise.
 
         Raises:
             PeerError: the peer refuses this kind (REFUSED), which leaves the association open; or it is gone.
@@ -83,7 +92,10 @@ class Storing:
             Element.AFFECTED_SOP_CLASS_UID: kind[0],
             Element.AFFECTED_SOP_INSTANCE_UID: instance_uid,
         }
-        answer = self._connection.call(context, command, data)
+        conversation = self._connection.calls(context, command, data)
+        meanwhile()
+        *_, told = conversation
+        answer = told.command
         return Sent(answer.number(Element.STATUS) or 0, answer.text(Element.ERROR_COMMENT))
 
     def _switch(self, kind: Kind) -> None:
@@ -111,10 +123,11 @@ class Storing:
 class VersionSending:
     """Sends stored versions: ports.peers.Sending."""
 
-    def __init__(self, storing: Storing, outgoing: "Callable[[Version], Outgoing]") -> None:
+    def __init__(self, storing: Storing, outgoing: Callable[[Version], Outgoing]) -> None:
         """Send over an open way; `outgoing` reads a version's data set."""
         self._storing = storing
         self._outgoing = outgoing
+        self._begun: tuple[Version, Outgoing] | None = None  # what comes next, its first bytes read
 
     def __enter__(self) -> Self:
         return self
@@ -124,16 +137,22 @@ class VersionSending:
     ) -> None:
         self._storing.__exit__(kind, error, traceback)
 
-    def send(self, version: Version) -> Sent:
+    def send(self, version: Version, then: Version | None = None) -> Sent:
         """Send one version; see ports.peers.Sending."""
-        kind = (version.sop_class_uid, version.transfer_syntax)
-        return self._storing.store(kind, version.instance_uid, self._outgoing(version))
+        begun, self._begun = self._begun, None
+        data = begun[1] if begun is not None and begun[0] is version else self._outgoing(version)
+        return self._storing.store(_kind(version), version.instance_uid, data, lambda: self._begin(then))
+
+    def _begin(self, version: Version | None) -> None:
+        if version is not None:
+            with suppress(DamagedError, NotFoundError):  # told when it is its turn
+                self._begun = version, self._storing.begun(_kind(version), self._outgoing(version))
 
 
 class DimsePeers:
     """Opens ways to peers over DIMSE: ports.peers.Peers."""
 
-    def __init__(self, outgoing: "Callable[[Version], Outgoing]") -> None:
+    def __init__(self, outgoing: Callable[[Version], Outgoing]) -> None:
         """`outgoing` reads a version's data set."""
         self._outgoing = outgoing
 
@@ -149,6 +168,10 @@ class DimsePeers:
         """Open a way; see ports.peers.Peers."""
         storing = Storing(peer, calling_ae_title, kinds, originator=originator, priority=priority)
         return VersionSending(storing, self._outgoing)
+
+
+def _kind(version: Version) -> Kind:
+    return version.sop_class_uid, version.transfer_syntax
 
 
 _VERIFICATION: Kind = ("1.2.840.10008.1.1", "1.2.840.10008.1.2")
