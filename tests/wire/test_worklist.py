@@ -244,7 +244,7 @@ def test_an_item_that_no_modality_could_use_is_refused_and_named(
 
 
 def test_the_command_adds_lists_and_removes(server: Server) -> None:
-    url = ("--url", f"http://127.0.0.1:{server.http}")
+    url = ("--to", f"http://127.0.0.1:{server.http}")
 
     def run(*arguments: str) -> str:
         command = [str(COMMAND), "worklist", *arguments, *url]

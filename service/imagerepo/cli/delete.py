@@ -37,7 +37,7 @@ def delete(  # noqa: PLR0913 - one argument an option
     )
     count: int | None = None
     if to is not None:
-        Remote(to, token_file, institution).ask("DELETE", _path(scope), reason=reason)
+        Remote(to, token_file, institution).ask("DELETE", _path(scope), {"reason": reason})
     else:
         logs.begin()
         settings = load(config, {"data": data})

@@ -38,7 +38,7 @@ def set_hold(
     """Have nothing of a study deleted from now on."""
     uid = parse_uid(study, "Study Instance UID")
     if to is not None:
-        Remote(to, token_file, institution).ask("PUT", f"/study/{uid}/hold", reason=reason)
+        Remote(to, token_file, institution).ask("PUT", f"/study/{uid}/hold", {"reason": reason})
     else:
         with _folder(data, config, institution) as (holding, caller):
             holding.hold(caller, uid, reason)
@@ -59,7 +59,7 @@ def lift(
     """Let a study be deleted again."""
     uid = parse_uid(study, "Study Instance UID")
     if to is not None:
-        Remote(to, token_file, institution).ask("DELETE", f"/study/{uid}/hold", reason=reason)
+        Remote(to, token_file, institution).ask("DELETE", f"/study/{uid}/hold", {"reason": reason})
     else:
         with _folder(data, config, institution) as (holding, caller):
             holding.release(caller, uid, reason)
@@ -92,7 +92,7 @@ def listing(
 
 def _of_server(server: Remote) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    while page := json.loads(server.ask("GET", "/holds", after=found[-1]["study"] if found else "")):
+    while page := json.loads(server.ask("GET", "/holds", {"after": found[-1]["study"] if found else ""})):
         found += page
     return found
 

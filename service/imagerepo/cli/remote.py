@@ -3,8 +3,10 @@
 import http.client
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,6 +22,9 @@ _PATIENCE: Final = 60.0  # seconds
 _NOT_FOUND: Final = 404
 _RETRY: Final = 500  # the first status that says that nothing is wrong with the request
 
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+"""No query."""
+
 
 @dataclass(frozen=True, slots=True)
 class Remote:
@@ -29,8 +34,8 @@ class Remote:
     token_file: Path | None
     institution: str | None
 
-    def ask(self, method: str, path: str, **query: str) -> bytes:
-        """What a request is answered.
+    def ask(self, method: str, path: str, query: Mapping[str, str] = NOTHING, body: bytes | None = None) -> bytes:
+        """What a request is answered; `body` is JSON.
 
         Raises:
             BadRequestError: the URL or the token's file is wrong.
@@ -41,7 +46,8 @@ class Remote:
             raise BadRequestError(f"--to {self.url!r} is not http:// or https:// with a host")
         prefix = f"/institutions/{quote(self.institution, safe='')}" if self.institution is not None else ""
         url = f"{self.url.rstrip('/')}{prefix}{path}?{urlencode(query)}"
-        request = urllib.request.Request(url, method=method, headers=self._headers())  # noqa: S310 - looked at above
+        headers = self._headers() | ({} if body is None else {"Content-Type": "application/json"})
+        request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - looked at above
         try:
             with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:  # noqa: S310 - likewise
                 return answer.read()
@@ -51,7 +57,8 @@ class Remote:
             kind = UnavailableError if error.code >= _RETRY else RefusedError
             raise (NotFoundError if error.code == _NOT_FOUND else kind)(said) from error
         except (OSError, http.client.HTTPException) as error:
-            raise UnavailableError(f"cannot ask {self.url}: {error}") from error
+            reason: object = getattr(error, "reason", error)
+            raise UnavailableError(f"cannot ask {self.url}: {reason}; is it the right --to?") from error
 
     def _headers(self) -> dict[str, str]:
         if self.token_file is None:

@@ -1,23 +1,20 @@
 """`imagerepo worklist`: put items into a server's worklist, list and remove them, over HTTP."""
 
 import json
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Annotated, Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import typer
 
-from imagerepo.errors import BadRequestError, RefusedError, UnavailableError
+from imagerepo.cli.remote import Institution, Remote, TokenFile
+from imagerepo.errors import BadRequestError
 
 app = typer.Typer(help="The worklist that modalities ask for.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(help="The server; with /institutions/ID, one of several institutions.")]
-Token = Annotated[str | None, typer.Option(help="A bearer token.", envvar="IMAGEREPO_TOKEN", show_default=False)]
+To = Annotated[str, typer.Option("--to", metavar="URL", help="The server.")]
 Id = Annotated[str, typer.Argument(help="The item's id.")]
 _SERVER = "http://127.0.0.1:8080"
-_TIMEOUT = 30.0  # seconds
 
 
 @app.command("add")
@@ -34,8 +31,9 @@ def add(  # noqa: PLR0913, PLR0917 - an option an attribute
     time: Annotated[str | None, typer.Option(help="HHMM at which it starts.")] = None,
     description: Annotated[str | None, typer.Option(help="What is to be done.")] = None,
     file: Annotated[Path | None, typer.Option(help="JSON with further attributes, or all; options override.")] = None,
-    url: Url = _SERVER,
-    token: Token = None,
+    to: To = _SERVER,
+    token_file: TokenFile = None,
+    institution: Institution = None,
 ) -> None:
     """Put an item into the worklist, or change it as a whole."""
     item = _read(file)
@@ -57,23 +55,24 @@ def add(  # noqa: PLR0913, PLR0917 - an option an attribute
     }
     item.update({name: value for name, value in of_item.items() if value is not None})
     step.update({name: value for name, value in of_step.items() if value is not None})
-    _ask("PUT", f"{url}/worklist/{quote(id, safe='')}", token, json.dumps(item).encode())
+    Remote(to, token_file, institution).ask("PUT", _path(id), body=json.dumps(item).encode())
     typer.echo(f"{id} is in the worklist")
 
 
 @app.command("list")
 def listing(
-    start: Annotated[str | None, typer.Option("--from", help="First day, YYYYMMDD.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Last day, YYYYMMDD.")] = None,
+    start: Annotated[str | None, typer.Option("--first-day", help="YYYYMMDD.")] = None,
+    end: Annotated[str | None, typer.Option("--last-day", help="YYYYMMDD.")] = None,
     patient: Annotated[str | None, typer.Option(help="Patient ID.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    url: Url = _SERVER,
-    token: Token = None,
+    to: To = _SERVER,
+    token_file: TokenFile = None,
+    institution: Institution = None,
 ) -> None:
     """List items that are scheduled or started."""
-    asked = urlencode({name: one for name, one in (("from", start), ("to", end), ("patient", patient)) if one})
-    body = _ask("GET", f"{url}/worklist?{asked}", token)
+    asked = {name: one for name, one in (("from", start), ("to", end), ("patient", patient)) if one}
+    body = Remote(to, token_file, institution).ask("GET", "/worklist", asked)
     if as_json:
         typer.echo(body.decode())
         return
@@ -86,9 +85,14 @@ def listing(
 
 
 @app.command("remove")
-def remove(id: Id, url: Url = _SERVER, token: Token = None) -> None:  # noqa: A002 - the option's name
+def remove(
+    id: Id,  # noqa: A002 - the option's name
+    to: To = _SERVER,
+    token_file: TokenFile = None,
+    institution: Institution = None,
+) -> None:
     """Remove an item."""
-    _ask("DELETE", f"{url}/worklist/{quote(id, safe='')}", token)
+    Remote(to, token_file, institution).ask("DELETE", _path(id))
     typer.echo(f"{id} is no longer in the worklist")
 
 
@@ -123,18 +127,5 @@ def _text(item: dict[str, Any], tag: str) -> str:
             return ""
 
 
-def _ask(method: str, url: str, token: str | None, body: bytes | None = None) -> bytes:
-    if not url.startswith(("http://", "https://")):
-        raise BadRequestError(f"{url!r} is not a URL of http or https")
-    headers = {"Content-Type": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - its scheme was looked at
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - likewise
-            return answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            raise RefusedError(error.read().decode("utf-8", "replace").strip()) from error
-    except OSError as error:
-        raise UnavailableError(f"{url} does not answer: {error}") from error
+def _path(id: str) -> str:  # noqa: A002 - the option's name
+    return f"/worklist/{quote(id, safe='')}"

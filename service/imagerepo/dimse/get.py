@@ -125,10 +125,9 @@ class _Ahead:
         """Have the next one ready; raises nothing."""
         try:
             version = self._source.take()
+            self._next = None if version is None else self._sender.prepare(version)
         except UnavailableError as error:
             self._error = error
-        else:
-            self._next = None if version is None else self._sender.prepare(version)
 
     def take(self) -> _Ready | None:
         """The next one; None: there are no more. Raises UnavailableError."""

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from imagerepo.dicom.identifier import SIZE_LIMIT, Identifier, decode_identifier
 from imagerepo.dimse.levels import IdentifierError, UnmatchableError
-from imagerepo.dimse.messages import Element, MalformedCommandError, Status
+from imagerepo.dimse.messages import CommandField, Element, MalformedCommandError, Status
 from imagerepo.dimse.pdu import InvalidPduError
 from imagerepo.dimse.services import Request
 from imagerepo.errors import BadDicomError, ForbiddenError, ImagerepoError, TooLargeError, UnavailableError
@@ -26,6 +26,10 @@ _STATUS_OF: Final[tuple[tuple[type[ImagerepoError], Status], ...]] = (
     (TooLargeError, Status.OUT_OF_RESOURCES),
     (UnavailableError, Status.OUT_OF_RESOURCES),
 )
+
+# Statuses of DIMSE-N services (PS3.7 section 10.1 and Annex C): what else goes wrong is a processing failure.
+_N_STATUS_OF: Final[tuple[tuple[type[ImagerepoError], Status], ...]] = ((ForbiddenError, Status.NOT_AUTHORIZED),)
+_N_SERVICES: Final = frozenset({CommandField.N_ACTION_RQ, CommandField.N_CREATE_RQ, CommandField.N_SET_RQ})
 
 
 class Identified:
@@ -71,7 +75,9 @@ class Identified:
 
 def fail(request: Request, error: ImagerepoError) -> None:
     """Respond with the failure that an error amounts to; the comment says why, the offending element where."""
-    status = next((status for kind, status in _STATUS_OF if isinstance(error, kind)), Status.CANNOT_UNDERSTAND)
+    of = _N_STATUS_OF if request.command.field in _N_SERVICES else _STATUS_OF
+    otherwise = Status.PROCESSING_FAILURE if of is _N_STATUS_OF else Status.CANNOT_UNDERSTAND
+    status = next((status for kind, status in of if isinstance(error, kind)), otherwise)
     log.warning("dimse.identifier.refused", extra={"status": f"{status:04X}", "error": type(error).__name__})
     if isinstance(error, IdentifierError | UnmatchableError):
         elements = {Element.OFFENDING_ELEMENT: (int(error.tag, 16),)}

@@ -100,9 +100,9 @@ class Worklist:
         known = self._store.scheduled(caller.institution, id)
         if known is not None and known.step_id == step.step_id:
             step = _with_state(step, known.state)
-        new = self._store.put(step)
+        # First into the journal: what it then fails to become can be put again, what it lacks could not be told.
         self._enter(caller, Action.SCHEDULE, worklist=id, study=step.study_uid)
-        return step, new
+        return step, self._store.put(step)
 
     def scheduled(self, caller: Caller, id: str) -> ScheduledStep:  # noqa: A002 - the URL's
         """An item. Raises NotFoundError."""
@@ -113,9 +113,9 @@ class Worklist:
 
     def remove(self, caller: Caller, id: str) -> None:  # noqa: A002 - the URL's
         """Remove an item. Raises NotFoundError."""
-        if not self._store.remove(caller.institution, id):
-            raise NotFoundError(f"the worklist has no item {id[:64]!r}")
+        self.scheduled(caller, id)
         self._enter(caller, Action.UNSCHEDULE, worklist=id)
+        self._store.remove(caller.institution, id)
 
     def pages(self, institution: str, bounds: Bounds) -> Iterator[Sequence[ScheduledStep]]:
         """Items that are neither completed nor discontinued, by day and time, page by page."""
@@ -161,9 +161,11 @@ class Worklist:
             raise IncompleteStepError(
                 "Study Instance UID (0020,000D) is needed in each item of (0040,0270)", (_STUDY_UID,)
             )
-        if not self._store.begin(step):
+        known = self._store.performed(caller.institution, uid) is not None
+        if not known:
+            self._report(caller, step)
+        if known or not self._store.begin(step):
             raise ConflictError(f"there is a performed procedure step {uid}")
-        self._report(caller, step)
         return step
 
     def change(self, caller: Caller, uid: str, changes: Header) -> PerformedStep:
@@ -181,12 +183,13 @@ class Worklist:
             # Which steps it is about was said when it began (PS3.4 Table F.7.2-1 has no N-SET for it).
             told = {tag: one for tag, one in changes.items() if tag != _SCHEDULED_ATTRIBUTES}
             content = dict(sorted({**step.content, **told}.items()))
-            return replace(step, status=_status(content), content=content, changed_at=datetime.now(UTC))
+            new = replace(step, status=_status(content), content=content, changed_at=datetime.now(UTC))
+            self._report(caller, new)
+            return new
 
         step = self._store.change(caller.institution, uid, changed)
         if step is None:
             raise NotFoundError(f"there is no performed procedure step {uid[:64]!r}")
-        self._report(caller, step)
         return step
 
     def performed(self, caller: Caller, uid: str) -> PerformedStep:

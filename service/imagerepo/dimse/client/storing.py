@@ -18,7 +18,7 @@ from imagerepo.dimse.client.negotiation import MOST_CONTEXTS, propose
 from imagerepo.dimse.messages import CommandField, Element, Value
 from imagerepo.dimse.negotiate import PresentationContext
 from imagerepo.dimse.outgoing import Begun, Outgoing
-from imagerepo.errors import DamagedError, NotFoundError, PeerError
+from imagerepo.errors import ImagerepoError, PeerError
 from imagerepo.model.instance import Version
 from imagerepo.model.peer import Peer
 from imagerepo.ports.peers import Kind, Originator, Priority, Sent
@@ -145,7 +145,7 @@ class VersionSending:
 
     def _begin(self, version: Version | None) -> None:
         if version is not None:
-            with suppress(DamagedError, NotFoundError):  # told when it is its turn
+            with suppress(ImagerepoError):  # told when it is its turn
                 self._begun = version, self._storing.begun(_kind(version), self._outgoing(version))
 
 
