@@ -92,7 +92,7 @@ class _Sender:
     def prepare(self, version: Version) -> _Ready:
         context = self._contexts.get((version.sop_class_uid, version.transfer_syntax))
         if context is None:
-            why = f"no context (as SCP) for {version.sop_class_uid} in {version.transfer_syntax}"
+            why = f"no SCP context in {version.transfer_syntax} for {version.sop_class_uid}"
             return _Ready(version, problem=why)
         try:
             data = _Begun(self._outgoing(version), context.id, self._exchange.peer_max_length)

@@ -78,7 +78,8 @@ def fail(request: Request, error: ImagerepoError) -> None:
     of = _N_STATUS_OF if request.command.field in _N_SERVICES else _STATUS_OF
     otherwise = Status.PROCESSING_FAILURE if of is _N_STATUS_OF else Status.CANNOT_UNDERSTAND
     status = next((status for kind, status in of if isinstance(error, kind)), otherwise)
-    log.warning("dimse.identifier.refused", extra={"status": f"{status:04X}", "error": type(error).__name__})
+    told = {"status": f"{status:04X}", "error": type(error).__name__, "tag": getattr(error, "tag", "")}
+    log.warning("dimse.identifier.refused", extra=told)
     if isinstance(error, IdentifierError | UnmatchableError):
         elements = {Element.OFFENDING_ELEMENT: (int(error.tag, 16),)}
         request.respond(status, str(error), elements=elements)

@@ -125,7 +125,8 @@ class Replies:
     def _respond(self, status: int, counts: dict[Element, Value], comment: str) -> None:
         request = self._request
         failed = self._tally.failed_uids
-        log.info("dimse.retrieve.done", extra={"status": f"{status:04X}", "failed": len(failed)})
+        told = {"status": f"{status:04X}", "failed": len(failed), "reason": comment}
+        log.log(logging.WARNING if failed else logging.INFO, "dimse.retrieve.done", extra=told)
         data_set = None
         if failed:
             listed = {FAILED_SOP_INSTANCE_UIDS: Attribute("UI", tuple(failed))}

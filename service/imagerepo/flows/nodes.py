@@ -42,7 +42,7 @@ class Nodes:
         for peer in self._book.by_name.values():
             if peer.ae_title == ae_title and peer.serves(institution):
                 return peer
-        raise NotFoundError(f"there is no node with AE title {ae_title[:16]!r} for {institution} (setting nodes)")
+        raise NotFoundError(f"no node of {institution} has the AE title {ae_title[:16]!r} (setting nodes)")
 
     def calling(self, institution: str) -> str:
         """The AE title by which that institution calls others, unless a node says otherwise."""
