@@ -33,6 +33,7 @@ TARGETS: Mapping[tuple[str, str], Target] = {
     ("metadata-500", "repeated"): Target({"orthanc": 10}),
     ("cfind-1000", "whole answer"): Target({"orthanc": 5}),
     ("cmove-500", "instances"): Target({"orthanc": 2}),
+    ("cmove-500", "of our sender from memory"): Target(bound=0.7),
     ("cget-500", "instances"): Target({"orthanc": 2}),
     ("scale", "C-FIND p95, many ÷ few"): Target(bound=1.5),
     ("qido", "requests"): Target({"orthanc": 10}),
