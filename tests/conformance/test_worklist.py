@@ -125,3 +125,14 @@ def test_what_changing_raises_changes_nothing(store: Worklist) -> None:
 def test_sql_keeps_items_over_a_restart(tmp_path: Path) -> None:
     _sql(tmp_path).put(scheduled("a", "20260301"))
     assert names(_sql(tmp_path)) == ["a"]
+
+
+def test_an_item_put_again_keeps_what_was_told_of_its_step(store: Worklist) -> None:
+    step = scheduled("a", "20260301")
+    store.put(step)
+    store.begin(performed("1.2.3", step.study_uid, step.step_id, PerformedStatus.IN_PROGRESS))
+    store.change("default", "1.2.3", lambda one: replace(one, status=PerformedStatus.COMPLETED))
+    store.put(replace(step, time="0900"))
+    assert names(store) == []
+    store.put(replace(step, step_id="S-again"))
+    assert names(store) == ["a"]

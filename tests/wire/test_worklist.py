@@ -205,6 +205,15 @@ def test_wrong_steps_are_refused_with_the_standard_s_status(server: Server) -> N
     assert status.Status == 0x0112
     status, _ = association.send_n_set(ending("DONE"), ModalityPerformedProcedureStep, uid)
     assert status.Status == 0x0106
+    status, _ = association.send_n_create(beginning(""), ModalityPerformedProcedureStep, generate_uid())
+    assert status.Status == 0x0120
+    long = ending("IN PROGRESS")
+    long.TextValue = "x" * 900_000
+    statuses = [association.send_n_set(long, ModalityPerformedProcedureStep, uid)[0].Status]
+    more = ending("IN PROGRESS")
+    more.SelectorUTValue = "x" * 200_000
+    statuses.append(association.send_n_set(more, ModalityPerformedProcedureStep, uid)[0].Status)
+    assert statuses == [0, 0x0110]
     status, _ = association.send_n_create(ending("IN PROGRESS"), ModalityPerformedProcedureStep, generate_uid())
     assert status.Status == 0x0120
     association.release()

@@ -20,9 +20,11 @@ class MemoryWorklist:
     def put(self, step: ScheduledStep) -> bool:
         """Add an item, or put it in place of another."""
         with self._lock:
-            new = (step.institution, step.id) not in self._scheduled
+            known = self._scheduled.get((step.institution, step.id))
+            if known is not None and (known.study_uid, known.step_id) == (step.study_uid, step.step_id):
+                step = replace(step, state=known.state)
             self._scheduled[step.institution, step.id] = step
-            return new
+            return known is None
 
     def scheduled(self, institution: str, id: str) -> ScheduledStep | None:  # noqa: A002 - as the model has it
         """An item."""

@@ -18,6 +18,8 @@ from imagerepo.errors import BadRequestError
 from imagerepo.model.header import Attribute, Header, Value
 from imagerepo.model.uids import is_uid
 
+_FIRST_TAG: Final = "00080000"
+_CHARACTER_SET: Final = "00080005"  # JSON is Unicode, and who asks gets its own
 _NESTING_LIMIT: Final = 8
 _VALUES_LIMIT: Final = 1000  # of one attribute
 _SHOWN: Final = 40  # characters of a wrong value
@@ -43,6 +45,9 @@ _PATTERNS: Final = {
         re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,6})?)?)?\Z"),
         "HHMMSS.FFFFFF or its beginning",
     ),
+    "AS": (re.compile(r"[0-9]{3}[DWMY]\Z"), "three digits and D, W, M or Y"),
+    "DS": (re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z"), "a decimal number"),
+    "DT": (re.compile(r"[0-9]{4}(?:[0-9]{2}){0,5}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?\Z"), "YYYYMMDDHHMMSS.FFFFFF&ZZXX"),
     "IS": (re.compile(r"[+-]?[0-9]+\Z"), "a whole number"),
 }
 # Of numbers the least and the greatest, of reals the greatest (PS3.5 Table 6.2-1).
@@ -103,6 +108,8 @@ def _data_set(members: Mapping[str, Any], above: str, depth: int) -> Header:
         if known is None:
             raise BadRequestError(f"{shown} is no attribute of the standard: write a keyword, or a tag of 8 digits")
         tag, vr = known
+        if tag < _FIRST_TAG or tag == _CHARACTER_SET:
+            raise BadRequestError(f"{shown} is not an attribute that an item is put with")
         if tag in found:
             raise BadRequestError(f"{shown} is written twice")
         found[tag] = _attribute(shown, vr, member, depth)
@@ -142,7 +149,10 @@ def _value(shown: str, vr: str, value: Any) -> Value:  # noqa: ANN401 - whatever
         return _number(shown, vr, value)
     if vr == "PN" and isinstance(value, dict):
         groups = cast("dict[str, Any]", value)
-        value = "=".join(str(groups.get(group) or "") for group in _GROUPS).rstrip("=")
+        parts = [groups.get(group) or "" for group in _GROUPS]
+        if not all(isinstance(part, str) for part in parts):
+            raise BadRequestError(f"{shown}: the component groups of a name are text")
+        value = "=".join(parts).rstrip("=")
     if vr in {"DS", "IS"} and isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):

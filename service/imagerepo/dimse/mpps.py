@@ -13,7 +13,7 @@ from imagerepo.dicom.written import typed
 from imagerepo.dimse.identified import Identified
 from imagerepo.dimse.messages import Element, Status, Value
 from imagerepo.dimse.services import Operation, Request
-from imagerepo.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
+from imagerepo.errors import BadRequestError, ConflictError, NotFoundError, TooLargeError, UnavailableError
 from imagerepo.flows.repository import Repository
 from imagerepo.flows.worklist import FinishedStepError, IncompleteStepError, Worklist, WrongStatusError
 from imagerepo.model.caller import Role
@@ -48,7 +48,7 @@ class Create:
             _refuse(request, error)
         except ConflictError as error:
             request.respond(Status.DUPLICATE_SOP_INSTANCE, str(error))
-        except UnavailableError as error:
+        except (UnavailableError, TooLargeError) as error:
             request.respond(Status.PROCESSING_FAILURE, str(error))
         else:
             request.respond(Status.SUCCESS, elements={Element.AFFECTED_SOP_INSTANCE_UID: uid})
@@ -75,7 +75,7 @@ class Set:
         except FinishedStepError as error:
             elements: Mapping[Element, Value] = {Element.ERROR_ID: _NO_LONGER_UPDATED}
             request.respond(Status.PROCESSING_FAILURE, str(error), elements=elements)
-        except UnavailableError as error:
+        except (UnavailableError, TooLargeError) as error:
             request.respond(Status.PROCESSING_FAILURE, str(error))
         else:
             request.respond(Status.SUCCESS)
@@ -113,7 +113,7 @@ class _Get:
             step = self._worklist.performed(caller, request.command.text(Element.REQUESTED_SOP_INSTANCE_UID))
         except NotFoundError as error:
             request.respond(Status.NO_SUCH_SOP_INSTANCE, str(error))
-        except UnavailableError as error:
+        except (UnavailableError, TooLargeError) as error:
             request.respond(Status.PROCESSING_FAILURE, str(error))
         else:
             asked = _tags(request.command.elements.get(Element.ATTRIBUTE_IDENTIFIER_LIST, b""))

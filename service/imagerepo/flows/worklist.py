@@ -11,12 +11,14 @@ from typing import Final
 
 from blake3 import blake3
 
+from imagerepo.dicom import header
 from imagerepo.dicom.matching import holds
-from imagerepo.errors import BadRequestError, ConflictError, NotFoundError, RefusedError
+from imagerepo.errors import BadRequestError, ConflictError, NotFoundError, RefusedError, TooLargeError
 from imagerepo.model.caller import Caller
 from imagerepo.model.events import Action, JournalRequest
 from imagerepo.model.header import Attribute, Header
 from imagerepo.model.query import Between, BetweenMoments, Equals, Match, Path, together
+from imagerepo.model.uids import is_uid
 from imagerepo.model.worklist import (
     BEGINNING,
     Bounds,
@@ -31,7 +33,7 @@ from imagerepo.ports.commits import Commits
 from imagerepo.ports.worklist import Worklist as Store
 
 PAGE: Final = 100  # items read at a time
-MOST_STEPS: Final = 1000
+MOST_STEPS: Final = 100
 """Performed steps of a study that are told."""
 STEP_SEQUENCE: Final = "00400100"  # Scheduled Procedure Step Sequence
 _STEP_STATUS: Final = "00400020"
@@ -45,6 +47,8 @@ _SCHEDULED_ATTRIBUTES: Final = "00400270"  # Scheduled Step Attributes Sequence
 _STATUS: Final = "00400252"
 _ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}\Z")
 _SHORT: Final = 16  # characters of an SH
+_LARGEST_STEP: Final = 1 << 20  # bytes of a performed step, as JSON
+_MOST_SCHEDULED: Final = 100  # scheduled steps that a performed one is about
 _QUERY: Final = 1000  # characters of a query kept in the journal
 
 # What a modality cannot do without: keyword for messages, tag, and whether it stands in the step's item.
@@ -97,12 +101,10 @@ class Worklist:
                 "the id is 1 to 64 letters, digits, '.', '_' and '-', and begins with one of the first"
             )
         step = _complete(caller.institution, id, content)
-        known = self._store.scheduled(caller.institution, id)
-        if known is not None and known.step_id == step.step_id:
-            step = _with_state(step, known.state)
         # First into the journal: what it then fails to become can be put again, what it lacks could not be told.
         self._enter(caller, Action.SCHEDULE, worklist=id, study=step.study_uid)
-        return step, self._store.put(step)
+        new = self._store.put(step)
+        return self.scheduled(caller, id), new
 
     def scheduled(self, caller: Caller, id: str) -> ScheduledStep:  # noqa: A002 - the URL's
         """An item. Raises NotFoundError."""
@@ -157,10 +159,13 @@ class Worklist:
         if _status(content) is not PerformedStatus.IN_PROGRESS:
             raise WrongStatusError("a step begins with the status IN PROGRESS")
         step = PerformedStep(caller.institution, uid, PerformedStatus.IN_PROGRESS, content, datetime.now(UTC))
-        if any(not study for study, _ in step.scheduled):
+        if not step.scheduled or not all(is_uid(study) for study, _ in step.scheduled):
             raise IncompleteStepError(
-                "Study Instance UID (0020,000D) is needed in each item of (0040,0270)", (_STUDY_UID,)
+                "(0040,0270) needs items, each with a Study Instance UID (0020,000D)", (_STUDY_UID,)
             )
+        if len(step.scheduled) > _MOST_SCHEDULED:
+            raise TooLargeError(f"(0040,0270) has more than {_MOST_SCHEDULED} items")
+        _check_size(step.content)
         known = self._store.performed(caller.institution, uid) is not None
         if not known:
             self._report(caller, step)
@@ -183,6 +188,7 @@ class Worklist:
             # Which steps it is about was said when it began (PS3.4 Table F.7.2-1 has no N-SET for it).
             told = {tag: one for tag, one in changes.items() if tag != _SCHEDULED_ATTRIBUTES}
             content = dict(sorted({**step.content, **told}.items()))
+            _check_size(content)
             new = replace(step, status=_status(content), content=content, changed_at=datetime.now(UTC))
             self._report(caller, new)
             return new
@@ -204,13 +210,25 @@ class Worklist:
         return self._store.performed_of(caller.institution, study_uid, MOST_STEPS)
 
     def _report(self, caller: Caller, step: PerformedStep) -> None:
-        for study_uid in dict.fromkeys(study for study, _ in step.scheduled):
-            self._enter(caller, Action.PERFORM, study=study_uid, step=step.uid, status=step.status.value)
+        told = {"step": step.uid, "status": step.status.value}
+        studies = dict.fromkeys(study for study, _ in step.scheduled)
+        self._enter_all(caller, Action.PERFORM, [{"study": study, **told} for study in studies])
 
     def _enter(self, caller: Caller, action: Action, **detail: str) -> None:
-        (entered,) = self._commits.commit([JournalRequest(caller, action, datetime.now(UTC), tuple(detail.items()))])
-        if entered.error is not None:
-            raise entered.error
+        self._enter_all(caller, action, [detail])
+
+    def _enter_all(self, caller: Caller, action: Action, details: Sequence[Mapping[str, str]]) -> None:
+        at = datetime.now(UTC)
+        for entered in self._commits.commit(
+            [JournalRequest(caller, action, at, tuple(one.items())) for one in details]
+        ):
+            if entered.error is not None:
+                raise entered.error
+
+
+def _check_size(content: Header) -> None:
+    if len(header.document(content)) > _LARGEST_STEP:
+        raise TooLargeError(f"a performed procedure step above {_LARGEST_STEP} bytes")
 
 
 def _complete(institution: str, id: str, content: Header) -> ScheduledStep:  # noqa: A002 - the URL's

@@ -13,7 +13,10 @@ class Worklist(Protocol):
     """
 
     def put(self, step: ScheduledStep) -> bool:
-        """Add an item, or put it in place of that with the same id; whether it is new."""
+        """Add an item, or put it in place of that with the same id; whether it is new.
+
+        If it is of the same study and step, it keeps the state that the other has.
+        """
         ...
 
     def scheduled(self, institution: str, id: str) -> ScheduledStep | None:  # noqa: A002 - as the model has it

@@ -25,6 +25,11 @@ _EXPLICIT = "1.2.840.10008.1.2.1"
         b'{"CTDIvol": Infinity}',
         b'{"CTDIvol": 1' + b"0" * 400 + b"}",
         b'{"PatientComments": "\\ud800"}',
+        b'{"PatientWeight": "abc"}',
+        b'{"PatientAge": "12"}',
+        b'{"PatientName": {"Alphabetic": {"a": 1}}}',
+        b'{"SpecificCharacterSet": "ISO_IR 100"}',
+        b'{"TransferSyntaxUID": "1.2"}',
     ],
 )
 def test_what_its_vr_cannot_hold_is_refused(document: bytes) -> None:

@@ -16,7 +16,18 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _OPEN: Final = frozenset({StepState.SCHEDULED, StepState.STARTED})
 
 _SCHEDULED: Final = "institution, id, content, state, study_uid, step_id, patient_id, day, time, changed_at"
-_PUT: Final = f"INSERT OR REPLACE INTO scheduled_step ({_SCHEDULED}, is_open) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CHANGED: Final = "content, study_uid, step_id, patient_id, day, time, changed_at"
+_SAME: Final = "scheduled_step.step_id = excluded.step_id AND scheduled_step.study_uid = excluded.study_uid"
+# What a modality has told of a step outlives a change of what was planned.
+_PUT: Final = (
+    f"INSERT INTO scheduled_step ({_SCHEDULED}, is_open) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (institution, id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _CHANGED.split(", "))
+    + "".join(
+        f", {name} = CASE WHEN {_SAME} THEN scheduled_step.{name} ELSE excluded.{name} END"
+        for name in ("state", "is_open")
+    )
+)
 _PAGE: Final = (
     f"SELECT {_SCHEDULED} FROM scheduled_step WHERE institution = ? AND is_open = 1 AND (day, time, id) > (?, ?, ?) "
     "AND day >= ? AND day <= ? {patient}ORDER BY day, time, id LIMIT ?"
