@@ -198,6 +198,7 @@ def test_a_reason_is_asked_for_where_the_setting_says_so(tmp_path: Path) -> None
         assert status == 400
         assert "deletion.reason" in said
         assert ask(server, "DELETE", f"{STUDY}?reason={'x' * 1001}")[0] == 400
+        assert ask(server, "DELETE", f"{STUDY}?reason=a%1b%5b2Jb")[0] == 400
         assert ask(server, "DELETE", f"{STUDY}?reason=consent")[0] == 204
 
 

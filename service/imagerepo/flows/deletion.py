@@ -88,4 +88,7 @@ class Deletion:
 def _reason(text: str) -> str:
     if len(text) > _REASON:
         raise BadRequestError(f"the reason has {len(text)} characters, more than {_REASON}")
+    if not text.isprintable():
+        # It is shown in terminals and pages later on.
+        raise BadRequestError("the reason has characters that are not printable")
     return text.strip()
