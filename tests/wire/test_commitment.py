@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pynetdicom import AE
-from pynetdicom.sop_class import StorageCommitmentPushModel
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from tests.harness.dicom_file import DicomFile, ct
 from tests.harness.dimse_client import SUCCESS, DimseClient
@@ -16,6 +18,7 @@ from tests.harness.receiver import await_, free_port
 from tests.harness.server import Server
 from tests.harness.web_client import get
 from tests.wire.commitment_peer import Ears, ask, listening, request
+from tests.wire.dimse_peer import IMPLICIT, RELEASE_RP, RELEASE_RQ, Peer, associate_rq, command, message, ui, us
 
 FILES = [ct(number, size=4096) for number in range(1, 6)]
 MISSING = ct(99)
@@ -71,6 +74,19 @@ def test_a_modality_that_is_no_node_is_told_on_its_own_association(tmp_path: Pat
         assert told.failed == {FILES[2].instance: PROCESSING_FAILURE, MISSING.instance: NO_SUCH_INSTANCE}
         await_(lambda: pending(server) == 0, 5)
         assert server.stop() == 0
+
+
+def test_nothing_is_read_for_a_modality_that_has_released(plain: Server) -> None:
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, True
+    write_dataset(file, request(FILES))
+    names = ui(0x3, str(StorageCommitmentPushModel)), ui(0x1001, str(StorageCommitmentPushModelInstance))
+    asked = command(names[0], us(0x100, 0x130), us(0x110, 1), us(0x800, 1), names[1], us(0x1008, 1))
+    with Peer(plain.dimse) as peer:
+        peer.associate(associate_rq(contexts=((1, str(StorageCommitmentPushModel), (IMPLICIT,)),)))
+        peer.send(message(1, asked, file.getvalue()) + RELEASE_RQ)
+        assert peer.response().status == SUCCESS
+        assert peer.receive()[0] == RELEASE_RP[0]  # and no report
 
 
 def test_a_modality_that_is_a_node_is_called(tmp_path: Path) -> None:

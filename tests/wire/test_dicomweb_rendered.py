@@ -133,6 +133,34 @@ def test_frames_are_pictures_one_alone_several_as_parts(client: httpx.Client) ->
     assert client.get(f"{url}/frames/0/rendered").status_code == 400
 
 
+@pytest.mark.parametrize("frames", ["1,121", "121,1", "1,2,999999999,3"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_list_with_a_frame_that_does_not_exist_is_not_found_before_anything_is_sent(
+    client: httpx.Client, frames: str, method: str
+) -> None:
+    url = store(client, sample("color3d_jpeg_baseline.dcm"))
+    assert client.request(method, f"{url}/frames/{frames}/rendered?viewport=8,8").status_code == 404
+
+
+def test_more_frames_than_one_answer_holds_are_refused_with_a_sentence_and_can_be_had_by_number(
+    client: httpx.Client,
+) -> None:
+    count = 6_000_000
+    pixels = bytes(2 * count)
+    url = store(client, changed("CT_small.dcm", Rows=1, Columns=1, NumberOfFrames=count, PixelData=pixels))
+    parts_wanted = {"Accept": 'multipart/related; type="image/png"'}
+    assert client.head(f"{url}/rendered", headers=parts_wanted).status_code == 413
+    refused = client.get(f"{url}/rendered", headers=parts_wanted)
+    assert refused.status_code == 413
+    assert f"{count} frames" in refused.text
+    assert "/frames/1,2/rendered" in refused.text
+    listed = client.get(f"{url}/frames/{','.join(['1'] * 10_001)}/rendered", headers=parts_wanted)
+    assert listed.status_code == 413
+    assert len(parts(client.get(f"{url}/frames/1,{count}/rendered", headers=parts_wanted))) == 2
+    assert image(client.get(f"{url}/rendered")).size == (1, 1)
+    assert image(client.get(f"{url}/thumbnail")).format == "JPEG"
+
+
 def test_a_study_is_all_its_images_and_leaves_out_what_is_none(client: httpx.Client) -> None:
     study = "1.2.3.77"
     for number in range(3):

@@ -334,6 +334,18 @@ def test_a_query_that_was_cancelled_before_it_was_done_finds_nothing(served: Ser
         peer.release()
 
 
+def test_a_query_of_stored_headers_that_finds_nothing_is_cancelled_too(served: Served) -> None:
+    cancel = message(1, command(us(0x100, 0xFFF), us(0x120, 9), us(0x800, 0x101)))
+    nowhere = STUDIES[:14] + b"\x08\0\x80\0\x08\0\0\0Nowhere " + STUDIES[14:]  # Institution Name
+    with Peer(served.port) as peer:
+        peer.associate(REQUEST)
+        peer.send(message(1, find_command(9), nowhere) + cancel)
+        assert peer.response().status == 0xFE00
+        peer.send(message(1, find_command(10), nowhere))
+        assert peer.response().status == 0
+        peer.release()
+
+
 @pytest.mark.parametrize(
     ("data_set", "status"),
     [

@@ -19,6 +19,7 @@ from pynetdicom.sop_class import (
 )
 
 from tests.harness.server import COMMAND, Server
+from tests.wire.dimse_peer import IMPLICIT, Peer, associate_rq, command, message, ui, us
 
 ITEM = {
     "PatientName": "Müller^Jörg",
@@ -140,6 +141,19 @@ def test_a_time_that_is_no_range_is_asked_for_of_each_day(server: Server, tmp_pa
     days = "(0040,0100)[0].0040,0002=20260228-20260302"
     assert len(found(server, tmp_path / "in", days, "(0040,0100)[0].0040,0003=1015")) == 1
     assert found(server, tmp_path / "out", days, "(0040,0100)[0].0040,0003=1200") == []
+
+
+def test_a_query_that_finds_nothing_is_cancelled_too(server: Server) -> None:
+    put(server, "A1", ITEM)
+    model = str(ModalityWorklistInformationFind)
+    asked = command(ui(0x2, model), us(0x100, 0x20), us(0x110, 9), us(0x700, 0), us(0x800, 1))
+    cancel = message(1, command(us(0x100, 0xFFF), us(0x120, 9), us(0x800, 0x101)))
+    nobody = b"\x10\0\x10\0\x06\0\0\0Nobody"
+    with Peer(server.dimse) as peer:
+        peer.associate(associate_rq(contexts=((1, model, (IMPLICIT,)),)))
+        peer.send(message(1, asked, nobody) + cancel)
+        assert peer.response().status == 0xFE00
+        peer.release()
 
 
 def performed(server: Server, study: str, step_id: str = "A1") -> tuple[str, AE, Any]:

@@ -3,11 +3,14 @@
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from imagerepo.dicom import names
 from imagerepo.dicom.names import fold_name
 from imagerepo.model.header import Header, Value
 from imagerepo.model.query import Between, BetweenMoments, Equals, Fuzzy, Match, OneOf, Path, Wildcard
+
+_COMPARED: Final = 1024  # characters of a value that a pattern is compared with; a pattern has no more itself
 
 
 def holds(header: Header, keys: Iterable[tuple[Path, Match]]) -> bool:
@@ -74,4 +77,5 @@ def _is_between(text: str, low: str, high: str) -> bool:
 
 
 def _is_like(text: str, patterns: Iterable[str]) -> bool:
-    return any(re.match(fnmatch.translate(one), text) is not None for one in patterns)
+    # A text may be as long as the header is allowed to be, and each asterisk may go through it again.
+    return any(re.match(fnmatch.translate(one), text[:_COMPARED]) is not None for one in patterns)

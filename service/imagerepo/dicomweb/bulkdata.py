@@ -45,7 +45,9 @@ class Bulkdata:
         if place.tag in PIXEL_TAGS and not place.items:
             check_addressable(version)
         if place.tag in PIXEL_TAGS and not place.items and pixel is not None:
-            ranges = all_ranges(pixel) if pixel.encapsulated else [[(pixel.offset, pixel.length)]]
+            ranges = [[(pixel.offset, pixel.length)]]
+            if pixel.encapsulated:
+                ranges = await asyncio.to_thread(all_ranges, pixel)
             await self._frames.send(exchange, version, ranges, "pixels")
             return
         if not _walked(version):

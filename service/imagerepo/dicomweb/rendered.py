@@ -2,6 +2,7 @@
 
 An instance of several frames is shown by its first one, or by all of them where multipart is asked for; in a series
 or study each instance is one picture. What cannot be painted is left out of an answer of several, and refused alone.
+An answer shows so many frames of an instance at the most: Number of Frames is whatever a sender wrote.
 
 Source: PS3.18 sections 10.4.1.1.3 (Rendered Resources), 10.4.1.1.4 (Thumbnail Resources), 8.7.4 (Rendered Media
 Types).
@@ -9,7 +10,7 @@ Types).
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
 from blake3 import blake3
@@ -19,8 +20,8 @@ from imagerepo.dicomweb.negotiate import Form
 from imagerepo.dicomweb.parts import Frame
 from imagerepo.dicomweb.view import choose_many, choose_one, rendered_view, thumbnail_view, unsupported_annotation
 from imagerepo.dicomweb.wado import Wado, instance_scope, series_scope, study_scope
-from imagerepo.errors import NotAcceptableError, NotFoundError
-from imagerepo.flows.pictures import count_frames, has_image
+from imagerepo.errors import NotAcceptableError, NotFoundError, TooLargeError
+from imagerepo.flows.pictures import check_frame, count_frames, has_image
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
 from imagerepo.model.picture import Coding, View
@@ -31,6 +32,7 @@ from imagerepo.web.first_image import FirstImage
 from imagerepo.web.validators import caching, digest_of, etag, not_modified
 
 _TRIED: Final = 3  # instances of which one is to stand for all
+_MOST: Final = 10_000  # frames of an instance in one answer
 _PAINTING: Final = "1"  # goes up with every change to how pictures look, so that no older one is taken for current
 _NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
 
@@ -50,7 +52,9 @@ class Rendered:
         numbers = parse_frames(exchange.parameter("frames"))
         version = await self._wado.admitted_version(exchange)
         if len(numbers) > 1:
-            await self._several(exchange, choose_many(exchange.accept), _each([(version, one) for one in numbers]))
+            _check_number(len(numbers), "the path lists")
+            check_frame(version, max(numbers))  # while it can still be said: the answer begins with the first picture
+            await self._several(exchange, choose_many(exchange.accept), _each((version, one) for one in numbers))
         else:
             await self._one_or_part(exchange, (version, numbers[0]))
 
@@ -60,7 +64,8 @@ class Rendered:
         form, coding = choose_one(exchange.accept)
         count = count_frames(version)
         if form is Form.PARTS and count > 1:
-            await self._several(exchange, coding, _each([(version, number + 1) for number in range(count)]))
+            _check_number(count, "the instance has")
+            await self._several(exchange, coding, _each((version, number) for number in range(1, count + 1)))
         else:
             await self._one_or_part(exchange, (version, 1))
 
@@ -208,7 +213,16 @@ def _first_page(retrieve: Retrieve, scope: Scope) -> Sequence[Version]:
     return next(retrieve.pages(scope), ())
 
 
-async def _each(shown: Sequence[_Shown]) -> AsyncIterator[_Shown]:
+def _check_number(count: int, what: str) -> None:
+    """Raise TooLargeError for more frames than one answer shows."""
+    if count > _MOST:
+        raise TooLargeError(
+            f"{what} {count} frames, and one answer has pictures of up to {_MOST}; ask for some of them at a time, "
+            "as in /frames/1,2/rendered"
+        )
+
+
+async def _each(shown: Iterable[_Shown]) -> AsyncIterator[_Shown]:
     for one in shown:
         yield one
 

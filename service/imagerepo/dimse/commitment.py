@@ -62,7 +62,8 @@ class CommitmentService:
         request.respond(Status.SUCCESS, elements={Element.ACTION_TYPE_ID: _REQUEST_COMMITMENT})
         if self._commitments.calls(ae_title, institution):
             return
-        report = self._commitments.inspect(institution, transaction)
+        # Asked only to learn that the requestor has gone or that we are to stop, which is raised: the task stays.
+        report = self._commitments.inspect(institution, transaction, request.cancelled)
         data = event_information(report, request.context.transfer_syntax)
         answer = exchange.call(request.context, event(report), data)
         status = answer.number(Element.STATUS) or 0

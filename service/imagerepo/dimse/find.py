@@ -1,7 +1,7 @@
 """C-FIND: search for patients, studies, series and instances.
 
-Responses leave as the index gives its pages: never more than one page is in memory, and every few of them it is looked
-whether the requestor has cancelled or gone.
+Responses leave as the index gives its pages: never more than one page is in memory, and every few of them, and
+with each page in which nothing matched, it is looked whether the requestor has cancelled or gone.
 
 Source: PS3.4 C.4.1 (C-FIND Operation), Table C.4-1 (statuses); PS3.7 sections 9.1.2 and 9.3.2.
 """
@@ -59,7 +59,8 @@ class Find:
             if request.cancelled():
                 request.respond(Status.CANCEL)
                 return
-            request.respond_each(pending, [answers.encode(one) for one in found[:left]])
+            if found:
+                request.respond_each(pending, [answers.encode(one) for one in found[:left]])
             if len(found) > left:
                 request.respond(Status.LIMIT_REACHED, f"more than {self._most} match (dimse.max_find_results)")
                 return
@@ -68,7 +69,7 @@ class Find:
 
 
 def _together(pages: Iterator[Sequence[Found]]) -> Iterator[Sequence[Found]]:
-    """What is sent with one call, so that a cancel is seen soon."""
+    """What is sent with one call, so that a cancel is seen soon; nothing of a page that is empty."""
     for page in pages:
-        for start in range(0, len(page), _AT_ONCE):
+        for start in range(0, max(1, len(page)), _AT_ONCE):
             yield page[start : start + _AT_ONCE]

@@ -39,10 +39,10 @@ class FindWorklist:
         keys = list(_matches(wanted, ()))
         left = self._most
         for page in self._worklist.find(request.exchange.caller, keys, _text(keys)):
+            if request.cancelled():  # asked though nothing matched: so it is seen that nobody waits any more
+                request.respond(Status.CANCEL)
+                return
             for content in page:
-                if request.cancelled():
-                    request.respond(Status.CANCEL)
-                    return
                 if not left:
                     request.respond(Status.LIMIT_REACHED, f"more than {self._most} match (dimse.max_find_results)")
                     return

@@ -7,6 +7,7 @@ out at each attempt: it is what is on the disk then.
 import json
 import logging
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from imagerepo.errors import DamagedError, NotFoundError, PeerError, SettingsError
@@ -36,12 +37,22 @@ class Inspection:
         self._retrieve = retrieve
         self._settings = settings
 
-    def inspect(self, institution: str, transaction: Transaction) -> Report:
-        """What of it is there; blocks, as long as it takes to read all of it."""
+    def inspect(self, institution: str, transaction: Transaction, look: Callable[[], object]) -> Report:
+        """What of it is there; blocks, as long as it takes to read all of it, each instance once.
+
+        Args:
+            institution: whose instances.
+            transaction: what is asked.
+            look: called before each instance is read; what it raises ends the inspection.
+        """
+        failures: dict[Reference, Failure | None] = {}
+        for reference in dict.fromkeys(transaction.references):
+            look()
+            failures[reference] = self._failure(institution, reference)
         committed: list[Reference] = []
         failed: list[tuple[Reference, Failure]] = []
         for reference in transaction.references:
-            failure = self._failure(institution, reference)
+            failure = failures[reference]
             if failure is None:
                 committed.append(reference)
             else:
@@ -110,9 +121,9 @@ class Commitments:
             return False
         return True
 
-    def inspect(self, institution: str, transaction: Transaction) -> Report:
-        """What there is to report."""
-        return self._inspection.inspect(institution, transaction)
+    def inspect(self, institution: str, transaction: Transaction, look: Callable[[], object]) -> Report:
+        """What there is to report, as Inspection.inspect."""
+        return self._inspection.inspect(institution, transaction, look)
 
     def reported(self, institution: str, ae_title: str, transaction: Transaction) -> None:
         """The asker knows. Raises UnavailableError."""
@@ -123,6 +134,10 @@ class Commitments:
 def queue_of(institution: str, ae_title: str) -> str:
     """The queue of what is reported to an application entity."""
     return f"{institution}/{ae_title}"
+
+
+class _ToldToStopError(Exception):
+    """The process ends: the task is for the next one."""
 
 
 class Reporting:
@@ -150,7 +165,10 @@ class Reporting:
             if not batch:
                 return
             try:
-                self._report(batch[0])
+                self._report(batch[0], stop)
+            except _ToldToStopError:
+                self._tasks.give_back([batch[0].id])
+                return
             except (PeerError, SettingsError) as error:
                 self._attempts.queue_failed(self.kind, queue, str(error))
                 self._tasks.give_back([batch[0].id])
@@ -158,11 +176,15 @@ class Reporting:
             except NotFoundError as error:
                 self._attempts.task_failed(batch[0], str(error))
 
-    def _report(self, task: Task) -> None:
+    def _report(self, task: Task, stop: threading.Event) -> None:
+        def look() -> None:
+            if stop.is_set():
+                raise _ToldToStopError
+
         asked = json.loads(task.payload)
         peer = self._nodes.destination(asked["to"], task.institution)
         references = [Reference(Uid(sop_class), Uid(instance)) for sop_class, instance in asked["references"]]
-        report = self._inspection.inspect(task.institution, Transaction(asked["transaction"], references))
+        report = self._inspection.inspect(task.institution, Transaction(asked["transaction"], references), look)
         # By the name that the asker knows us by, unless the node says otherwise.
         status = self._reporters.report(peer, peer.calling_ae_title or asked["called"], report)
         self._attempts.queue_works(self.kind, task.queue)

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from imagerepo.dicom import frames as dicom_frames
 from imagerepo.dicom.encoding import DEFLATED_SYNTAXES, EXPLICIT_VR_BIG_ENDIAN
-from imagerepo.errors import NotAcceptableError, UnavailableError
+from imagerepo.errors import NotAcceptableError, NotFoundError, UnavailableError
 from imagerepo.flows.outline import HEADER_LIMIT, too_large
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import PixelLayout, Version
@@ -167,6 +167,16 @@ def count_frames(version: Version) -> int:
     if pixel is None:
         return 1
     return dicom_frames.count(pixel)
+
+
+def check_frame(version: Version, frame: int) -> None:
+    """Raise NotFoundError if it is known without decoding that there is no such frame, counted from 1."""
+    pixel = version.layout.pixel
+    if pixel is None or _is_deflated(version) or not (pixel.encapsulated or pixel.frame_length):
+        return  # the painter tells
+    count = dicom_frames.count(pixel)
+    if frame > count:
+        raise NotFoundError(f"frame {frame}: the instance has {count}")
 
 
 def _is_deflated(version: Version) -> bool:

@@ -59,6 +59,8 @@ class Search:
     def pages(self, query: Query) -> Iterator[Sequence[Found]]:
         """What matches, at most `query.limit`, a page at a time: never whole in memory; blocks for each page.
 
+        A page may be empty: of the headers that were looked through for it none matched.
+
         Raises:
             TooLargeError: too much would have to be looked through; at any page.
         """
@@ -83,8 +85,8 @@ class Search:
             page = matching[passed : passed + left]
             passed = max(passed - len(matching), 0)
             left -= len(page)
-            if page:
-                yield page if query.with_header else [one._replace(header=None) for one in page]
+            # An empty one too: whoever takes the pages may see in between that nobody waits any more.
+            yield page if query.with_header else [one._replace(header=None) for one in page]
             if left <= 0:
                 return
             looked += len(some)

@@ -11,6 +11,7 @@ HEADER: Header = {
     "00080021": Attribute("DA", ("20240131",)),
     "00080031": Attribute("TM", ("101500.5",)),
     "00080080": Attribute("LO", ("St. [Mary]",)),
+    "00081030": Attribute("LO", ("a" * 1023 + "bc",)),
     "00081070": Attribute("PN", ("Ray^Xavier=山田",)),
     "00101010": Attribute("AS"),
     "00101030": Attribute("DS", (72.5,)),
@@ -36,6 +37,8 @@ REQUESTED, SCHEDULED = ("00400275", "00401001"), ("00400275", "00400009")
         ([(("00080008",), Wildcard("PRIM*"))], True),
         ([(("00080080",), Wildcard("*[Mary]"))], True),
         ([(("00080080",), Wildcard("*[M]*"))], False),
+        ([(("00081030",), Wildcard("a*b"))], True),  # of a value its first 1024 characters
+        ([(("00081030",), Wildcard("a*c"))], False),
         ([(("00081070",), Equals("ray^xavier"))], True),
         ([(("00081070",), Equals("山田"))], True),
         ([(("00081070",), Fuzzy("xav"))], True),

@@ -10,7 +10,7 @@ import pytest
 
 from imagerepo.adapters.memory import Memory, MemoryIndex, MemoryObjects
 from imagerepo.errors import NotAcceptableError, NotFoundError, UnavailableError
-from imagerepo.flows.pictures import Bounds, Pictures
+from imagerepo.flows.pictures import Bounds, Pictures, check_frame
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
 from imagerepo.model.picture import Coding, Sheet, View, Viewport
@@ -172,3 +172,23 @@ async def test_no_picture_is_made_of_bytes_that_went_while_it_waited_for_its_tur
     with pytest.raises(NotFoundError):
         await asked
     assert not gallery.kept_bytes
+
+
+@pytest.mark.parametrize(("name", "frames"), [("CT_small.dcm", 1), ("color3d_jpeg_baseline.dcm", 120)])
+def test_a_frame_after_the_last_is_known_to_be_missing_without_painting(name: str, frames: int) -> None:
+    one = version(name)
+    check_frame(one, frames)
+    with pytest.raises(NotFoundError, match=f"frame {frames + 1}: the instance has {frames}"):
+        check_frame(one, frames + 1)
+
+
+@pytest.mark.parametrize("name", ["image_dfl.dcm", "test-SR.dcm"])
+def test_frames_that_only_the_painter_can_tell_apart_are_left_to_it(name: str) -> None:
+    check_frame(version(name), 1000)
+
+
+def test_frames_that_are_not_whole_bytes_are_left_to_the_painter() -> None:
+    one = version("liver.dcm")
+    assert one.layout.pixel is not None
+    bits = replace(one.layout.pixel, frame_length=0)
+    check_frame(replace(one, layout=replace(one.layout, pixel=bits)), 1000)

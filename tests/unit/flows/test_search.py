@@ -70,6 +70,16 @@ def test_no_more_headers_are_read_than_the_setting_says(repository: Repository) 
     assert len(pages(repository, narrowed)) == STUDIES // 6
 
 
+def test_pages_in_which_nothing_matches_come_too(repository: Repository) -> None:
+    got: list[int] = []
+    with pytest.raises(TooLargeError):
+        got.extend(len(page) for page in repository.search.pages(query(10, (STATION, Equals("none")))))
+    assert got
+    assert not any(got)
+    narrowed = replace(query(10, (STATION, Equals("none"))), matches=((Key.PATIENT_NAME, Equals("N1^X")),))
+    assert repository.search.search(narrowed) == []
+
+
 def test_headers_come_with_what_is_found(repository: Repository) -> None:
     found = pages(repository, replace(query(STUDIES), with_header=True))
     assert len(found) == STUDIES
