@@ -3,6 +3,7 @@
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -22,7 +23,9 @@ from pynetdicom.sop_class import (
 from imagerepo.dicom import part10
 from imagerepo.settings import Dimse, Institution, Settings
 from imagerepo.settings_nodes import Node
+from tests.harness.certificates import Authority
 from tests.harness.dicom_file import EXPLICIT, data_set_of
+from tests.harness.raw_acceptor import Accepting, Script, accepting
 from tests.wire.dicomweb_samples import storable
 from tests.wire.dimse_serving import Served, serving, within
 from tests.wire.retrieving import Destination, context, counts, identifier, listening, node, put, released, series
@@ -285,6 +288,55 @@ def test_a_requestor_that_goes_ends_the_sending() -> None:
         within(10, lambda: not any(one.is_alive() for one in destination.associations))
         assert len(destination.requests) < 500
         assert not [one for one in threading.enumerate() if one.name.startswith("delivery")]
+
+
+def _deliveries() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("delivery")]
+
+
+def _reads_and_says_nothing(peer: Accepting) -> None:
+    peer.accept(syntax=EXPLICIT)
+    peer.until_closed()
+
+
+def _reads_nothing(peer: Accepting) -> None:
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.accept(syntax=EXPLICIT)
+    within(10, lambda: not _deliveries())
+
+
+@pytest.mark.parametrize("script", [_reads_and_says_nothing, _reads_nothing])
+def test_a_requestor_that_goes_ends_the_sending_to_a_destination_that_never_answers(script: Script) -> None:
+    _leave(script)
+
+
+def test_so_it_does_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    shown = authority.issue("destination")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown.certificate, shown.key)
+
+    def script(peer: Accepting) -> None:
+        with context.wrap_socket(peer.socket, server_side=True) as connection:
+            _reads_and_says_nothing(Accepting(connection))
+
+    _leave(script, tls={"ca": authority.file})
+
+
+def _leave(script: Script, **values: object) -> None:
+    """Reset a C-MOVE to a destination that never answers; what was sent to it has ended."""
+    with accepting(script) as port, serving(settings(node(port, response_timeout=60, **values))) as served:
+        put(served.repository, (file.part10 for file in series(2, size=2_000_000)))
+        with associated(served) as association:
+            association.dimse_timeout = 0.5
+            requestor = threading.Thread(target=move, args=(association,), daemon=True)
+            requestor.start()
+            within(10, lambda: bool(_deliveries()))
+            time.sleep(0.3)  # until it waits for its destination
+            assert _deliveries()
+            association.abort()
+            requestor.join(10)
+        within(8, lambda: not _deliveries())
 
 
 def test_a_destination_that_resets_amid_a_data_set_fails_its_own_only() -> None:

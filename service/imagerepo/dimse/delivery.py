@@ -23,7 +23,7 @@ from imagerepo.errors import (
     UnavailableError,
 )
 from imagerepo.model.instance import Version
-from imagerepo.ports.peers import Sending, Sent
+from imagerepo.ports.peers import Sent, Stoppable
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,14 @@ class Limits:
 class Delivery:
     """One retrieval's way to its destination."""
 
-    def __init__(self, source: Source, tally: Tally, open_way: Callable[[], Sending], limits: Limits) -> None:
+    def __init__(
+        self,
+        source: Source,
+        tally: Tally,
+        open_way: Callable[[], Stoppable],
+        limits: Limits,
+        places: threading.Semaphore,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -50,11 +57,14 @@ class Delivery:
             tally: counts what became of it.
             open_way: opens an association to the destination; raises PeerError.
             limits: how much is tried.
+            places: how many threads all deliveries of this process may still have.
         """
         self._source = source
         self._tally = tally
         self._open = open_way
         self._limits = limits
+        self._places = places
+        self._ways: set[_Way] = set()  # of the threads that run
         self._changed = threading.Condition()
         self._started = self._running = 0
         self._taking = 0  # of those that run, the ones that will ask for a further version
@@ -68,21 +78,37 @@ class Delivery:
         with self._changed:
             if self._started == self._limits.associations or self._stopped.is_set():
                 return
-            thread = threading.Thread(target=self._run, name=f"delivery-{self._started + 1}", daemon=True)
+            if not self._places.acquire(blocking=False):
+                log.warning("dimse.delivery.no_place", extra={"running": self._running})
+                if not self._running:
+                    raise UnavailableError("too many retrievals are being sent at the same time; try again later")
+                return
+            way = _Way(self._open, self.start)
+            thread = threading.Thread(target=self._run, args=(way,), name=f"delivery-{self._started + 1}", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:
+                self._places.release()
                 log.warning("dimse.delivery.no_thread", extra={"running": self._running})
                 if not self._running:
                     raise UnavailableError("no thread can be started for the sub-operations") from error
                 return
+            self._ways.add(way)
             self._started += 1
             self._running += 1
             self._taking += 1
 
-    def stop(self) -> None:
-        """Send nothing more. What is being sent may end, or run into its limit of silence; nobody waits for it."""
+    def finish(self) -> None:
+        """Send nothing more; what is being sent may end."""
         self._stopped.set()
+
+    def stop(self) -> None:
+        """End at once what is being sent too. Nobody waits for what is left: a connection that is being opened."""
+        self._stopped.set()
+        with self._changed:
+            ways = tuple(self._ways)
+        for way in ways:
+            way.stop()
 
     def ended(self, seconds: float) -> bool:
         """Whether nothing is under way any more; waits for that at the most so long."""
@@ -95,8 +121,7 @@ class Delivery:
         while (version := self._source.take()) is not None:
             self._tally.fail(version, reason)
 
-    def _run(self) -> None:
-        way = _Way(self._open, self.start)
+    def _run(self, way: "_Way") -> None:
         try:
             while (version := self._next()) is not None:
                 if not self._deliver(way, version):
@@ -110,7 +135,9 @@ class Delivery:
             self.error = UnavailableError("a sub-operation failed unexpectedly; the log tells more")
         finally:
             way.drop()
+            self._places.release()
             with self._changed:
+                self._ways.remove(way)
                 self._running -= 1
                 self._changed.notify_all()
 
@@ -182,33 +209,51 @@ class Delivery:
 
 
 class _Way:
-    """One association to the destination, opened when it is needed. Belongs to one thread."""
+    """One association to the destination, opened when it is needed. Belongs to one thread, except for `stop`."""
 
-    def __init__(self, open_way: Callable[[], Sending], then: Callable[[], object]) -> None:
+    def __init__(self, open_way: Callable[[], Stoppable], then: Callable[[], object]) -> None:
         """`then` is called whenever it was opened."""
         self._open = open_way
         self._then = then
-        self._sending: Sending | None = None
+        self._sending: Stoppable | None = None
+        self._changing = threading.Lock()
+        self._stopped = False
         self.opened = False  # whether the latest attempt to open it succeeded
         self.is_spare = False  # the destination may take fewer associations than the setting says: the others go on
 
     def send(self, version: Version, then: Version | None) -> Sent:
-        if self._sending is None:
+        sending = self._sending
+        if sending is None:
             self.opened = False
-            self._sending = self._open()
+            sending = self._open()
+            with self._changing:
+                self._sending = sending
+                if self._stopped:  # meanwhile
+                    sending.stop()
             self.opened = True
             self._then()
-        return self._sending.send(version, then)
+        return sending.send(version, then)
+
+    def stop(self) -> None:
+        """End it whatever its thread waits for, now or when it is opened. May be called by any thread."""
+        with self._changing:
+            self._stopped = True
+            if self._sending is not None:
+                self._sending.stop()
 
     def close(self) -> None:
         """End it in order."""
-        sending, self._sending = self._sending, None
-        if sending is not None:
-            sending.__exit__(None, None, None)
+        self._leave(None)
 
     def drop(self) -> None:
         """End it at once."""
-        sending, self._sending = self._sending, None
-        if sending is not None:
-            ended = ConnectionAbortedError()
-            sending.__exit__(ConnectionAbortedError, ended, None)
+        self._leave(ConnectionAbortedError())
+
+    def _leave(self, error: ConnectionAbortedError | None) -> None:
+        if self._sending is None:
+            return
+        try:
+            self._sending.__exit__(None if error is None else type(error), error, None)
+        finally:
+            with self._changing:  # not before: the end may be waited for too
+                self._sending = None

@@ -74,6 +74,14 @@ class Sending(Protocol):
         ...
 
 
+class Stoppable(Sending, Protocol):
+    """A way that another thread may end, whatever its own waits for."""
+
+    def stop(self) -> None:
+        """End it at once: `send`, under way or later, raises PeerError. Any thread may call it, also again."""
+        ...
+
+
 class Peers(Protocol):
     """Opens ways to peers. Safe to call from any number of threads."""
 

@@ -1,11 +1,13 @@
 """One association that we opened: requests and their responses, and what the peer asks of us meanwhile.
 
-Belongs to one thread at a time. Whatever goes wrong ends the association and is one PeerError, whose message names
-the peer, what was being done and what to do.
+Belongs to one thread at a time, except for `stop`. Whatever goes wrong ends the association and is one PeerError,
+whose message names the peer, what was being done and what to do.
 
 Source: PS3.8 section 7 (services) and Table 9-10 (the requestor's column), PS3.7 section 9 (DIMSE-C), Annex D.
 """
 
+import socket
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -55,6 +57,8 @@ class Connection:
         self._message_id = 0
         self._conversation: Conversation | None = None
         self._open = True
+        self._stopped = False
+        self._closing = threading.Lock()  # a socket that is closed may be another's by the time it is shut down
 
     @classmethod
     def open(
@@ -230,8 +234,18 @@ class Connection:
             self._channel.abort()
         self._close()
 
+    def stop(self) -> None:
+        """End the connection below the thread that uses it, which gets a PeerError. May be called by any thread."""
+        with self._closing:
+            self._stopped = True
+            if self._open:
+                # Both ways: the thread may wait for a peer that takes nothing, as for one that says nothing.
+                with suppress(OSError):  # closed by the peer meanwhile: that wakes the thread as well
+                    self._dialled.socket.shutdown(socket.SHUT_RDWR)
+
     def _close(self) -> None:
-        self._open = False
+        with self._closing:
+            self._open = False
         self._dialled.close()
 
     def _serve(self, context: PresentationContext, command: Command, service: Service) -> None:
@@ -273,6 +287,8 @@ class Connection:
 
     def _ended(self, error: EndedError, doing: str) -> PeerError:
         peer = self._peer
+        if self._stopped:
+            return failures.lost(peer, doing, "it was stopped from here")
         if isinstance(error, SilenceError):
             self.abort()
             return failures.silent(peer, doing, peer.response_timeout)

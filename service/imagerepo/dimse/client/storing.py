@@ -7,6 +7,7 @@ another one is opened.
 Source: PS3.7 sections 9.1.1 and 9.3.1 (C-STORE), PS3.4 Annex B (Storage Service Class).
 """
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -53,6 +54,8 @@ class Storing:
             self._request[Element.MOVE_ORIGINATOR_MESSAGE_ID] = originator.message_id
         self._proposed: list[Kind] = []
         self._contexts: dict[Kind, PresentationContext] = {}
+        self._changing = threading.Lock()
+        self._stopped = False
         self._connection = self._open(self._batches[0])
 
     def __enter__(self) -> Self:
@@ -62,6 +65,12 @@ class Storing:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.__exit__(kind, error, traceback)
+
+    def stop(self) -> None:
+        """End it at once, whatever its thread waits for. May be called by any thread."""
+        with self._changing:
+            self._stopped = True
+            self._connection.stop()
 
     def accepts(self, kind: Kind) -> bool:
         """Whether the peer takes that kind, as far as it was asked on the present association."""
@@ -108,7 +117,11 @@ class Storing:
             batch.append(kind)
         with suppress(PeerError):  # what was sent is answered already
             self._connection.release()
-        self._connection = self._open(batch)
+        connection = self._open(batch)
+        with self._changing:
+            self._connection = connection
+            if self._stopped:
+                connection.stop()
 
     def _open(self, batch: Sequence[Kind]) -> Connection:
         self._proposed = list(batch) or [_VERIFICATION]
@@ -121,7 +134,7 @@ class Storing:
 
 
 class VersionSending:
-    """Sends stored versions: ports.peers.Sending."""
+    """Sends stored versions: ports.peers.Stoppable."""
 
     def __init__(self, storing: Storing, outgoing: Callable[[Version], Outgoing]) -> None:
         """Send over an open way; `outgoing` reads a version's data set."""
@@ -136,6 +149,10 @@ class VersionSending:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._storing.__exit__(kind, error, traceback)
+
+    def stop(self) -> None:
+        """End it at once; see ports.peers.Stoppable."""
+        self._storing.stop()
 
     def send(self, version: Version, then: Version | None = None) -> Sent:
         """Send one version; see ports.peers.Sending."""
