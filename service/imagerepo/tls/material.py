@@ -3,10 +3,14 @@
 OpenSSL's own errors name neither the file nor what to do, and it accepts an expired certificate without a word.
 """
 
+import os
 import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 from cryptography import x509
@@ -21,11 +25,12 @@ _LARGEST: Final = 4 << 20  # bytes of a PEM file; all public authorities togethe
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A certificate with its key, both readable and matching."""
+    """A certificate with its key as they were read, matching."""
 
     certificate: Path
     key: Path
     leaf: x509.Certificate
+    pem: bytes = field(repr=False)  # of both
 
     @property
     def not_after(self) -> float:
@@ -44,15 +49,16 @@ def read_pair(certificate: Path, key: Path, setting: str) -> Pair:
     Raises:
         SettingsError: names the field, the file and what is wrong.
     """
-    leaf = read_certificates(certificate, f"{setting}.certificate")[0]
-    if _public(_read_key(key, f"{setting}.key")) != leaf.public_key().public_bytes(
+    pem, key_pem = _read(certificate, f"{setting}.certificate"), _read(key, f"{setting}.key")
+    leaf = _certificates(pem, certificate, f"{setting}.certificate")[0]
+    if _public(_key(key_pem, key, f"{setting}.key")) != leaf.public_key().public_bytes(
         Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     ):
         raise SettingsError(
             f"{setting}.key: {key} is not the key of the certificate in {certificate} "
             f"({leaf.subject.rfc4514_string()}); the certificate has to be the first in its file"
         )
-    return Pair(certificate, key, leaf)
+    return Pair(certificate, key, leaf, pem + b"\n" + key_pem)
 
 
 def check_period(pair: Pair, setting: str) -> None:
@@ -72,7 +78,10 @@ def check_period(pair: Pair, setting: str) -> None:
 
 def read_certificates(file: Path, setting: str) -> list[x509.Certificate]:
     """The certificates of a PEM file, at least one. Raises SettingsError."""
-    content = _read(file, setting)
+    return _certificates(_read(file, setting), file, setting)
+
+
+def _certificates(content: bytes, file: Path, setting: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
@@ -83,11 +92,12 @@ def read_certificates(file: Path, setting: str) -> list[x509.Certificate]:
 
 
 def show(context: ssl.SSLContext, pair: Pair, setting: str) -> None:
-    """Have `context` show this certificate. Raises SettingsError."""
+    """Have `context` show this certificate as it was read: the files may have changed since. Raises SettingsError."""
     try:
-        context.load_cert_chain(pair.certificate, pair.key)
+        with _as_file(pair.pem) as path:
+            context.load_cert_chain(path)
     except (ssl.SSLError, OSError) as error:
-        # Too small a key, a signature by SHA-1; or the files have just been exchanged.
+        # Too small a key, a signature by SHA-1.
         raise SettingsError(f"{setting}.certificate: {pair.certificate} cannot be used: {reason(error)}") from error
 
 
@@ -107,8 +117,24 @@ def reason(error: OSError) -> str:
     return str(said).lower().replace("_", " ")
 
 
-def _read_key(file: Path, setting: str) -> PrivateKeyTypes:
-    content = _read(file, setting)
+@contextmanager
+def _as_file(content: bytes) -> Generator[str]:
+    """A path to `content`, in memory where the system has that: a key need not be written to a disk again."""
+    if not hasattr(os, "memfd_create"):
+        with NamedTemporaryFile() as file:  # which nobody else can read
+            file.write(content)
+            file.flush()
+            yield file.name
+        return
+    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _key(content: bytes, file: Path, setting: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(content, None)
     except TypeError as error:

@@ -1,5 +1,6 @@
 """Certificates and keys that cannot be used are named: the field, the file and what is wrong."""
 
+import ssl
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from imagerepo.errors import SettingsError
 from imagerepo.settings_tls import Tls
-from imagerepo.tls.material import check_period, read_pair
+from imagerepo.tls.material import check_period, read_pair, show
 from imagerepo.tls.server import build
 from tests.harness.certificates import Authority, Files
 
@@ -75,3 +76,11 @@ def test_the_certificate_has_to_come_first_in_its_file(tmp_path: Path) -> None:
     files.certificate.write_bytes(authority.file.read_bytes() + files.certificate.read_bytes())
     with pytest.raises(SettingsError, match="has to be the first in its file"):
         read_pair(files.certificate, files.key, "tls")
+
+
+def test_what_was_read_and_checked_is_shown_though_its_files_have_changed_since(tmp_path: Path) -> None:
+    files = Authority(tmp_path, "ours").issue("imagerepo")
+    pair = read_pair(files.certificate, files.key, "tls")
+    files.certificate.write_text("nonsense")
+    files.key.unlink()
+    show(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair, "tls")
