@@ -41,12 +41,12 @@ def match_of(name: str, vr: str, values: Sequence[str]) -> Match | None:
     for value in wanted:
         _check(name, value)
     if len(wanted) == 1:
-        return _SINGLE.get(vr, _text)(name, wanted[0])
+        return _SINGLE.get(vr, text)(name, wanted[0])
     if vr not in _LISTED:
         raise BadRequestError(f"{name} lists {len(wanted)} values; only UIDs, codes, dates and numbers may be lists")
     if len(wanted) > MOST_VALUES:
         raise BadRequestError(f"{name} lists {len(wanted)} values; {MOST_VALUES} at the most are searched at once")
-    singles = [_SINGLE.get(vr, _text)(name, value) for value in wanted]
+    singles = [_SINGLE.get(vr, text)(name, value) for value in wanted]
     equal = tuple(one.value for one in singles if isinstance(one, Equals))
     if len(equal) < len(singles):
         raise BadRequestError(f"{name} lists several values, of which some are ranges or have wildcards")
@@ -60,12 +60,14 @@ def _check(name: str, value: str) -> None:
         raise BadRequestError(f"{name}: its value {value[:40]!r} has characters that are not printable")
 
 
-def _text(name: str, value: str) -> Match:
+def text(name: str, value: str) -> Match:
+    """A value, or a pattern with wildcards."""
     del name
     return Wildcard(value) if "*" in value or "?" in value else Equals(value)
 
 
-def _whole(name: str, value: str) -> Match:
+def whole(name: str, value: str) -> Match:
+    """A whole number. Raises BadRequestError."""
     if _INTEGER.match(value) is None:
         raise BadRequestError(f"{name} {value[:40]!r} is not a whole number")
     return Equals(value)
@@ -78,14 +80,14 @@ def _uid(name: str, value: str) -> Match:
 
 
 def _dates(name: str, value: str) -> Match:
-    return _range(name, _OLD_DATE.sub(r"\1\2\3", value), _check_date)
+    return _range(name, _OLD_DATE.sub(r"\1\2\3", value), check_date)
 
 
 def _times(name: str, value: str) -> Match:
-    return _range(name, value.replace(":", ""), _check_time)
+    return _range(name, value.replace(":", ""), check_time)
 
 
-_SINGLE: Final = {"DA": _dates, "TM": _times, "IS": _whole, "UI": _uid}
+_SINGLE: Final = {"DA": _dates, "TM": _times, "IS": whole, "UI": _uid}
 
 
 def _range(name: str, value: str, check: Callable[[str, str], None]) -> Match:
@@ -97,7 +99,7 @@ def _range(name: str, value: str, check: Callable[[str, str], None]) -> Match:
         raise BadRequestError(f"{name} {value[:40]!r} is a range without ends")
     if not hyphen:
         # A time without seconds takes in all of its minute.
-        return Equals(low) if check is _check_date else Between(low, low)
+        return Equals(low) if check is check_date else Between(low, low)
     return Between(low, high)
 
 
@@ -107,7 +109,8 @@ def check_order(name: str, match: Match) -> None:
         raise BadRequestError(f"{name} {f'{match.low}-{match.high}'!r} is a range that ends before it begins")
 
 
-def _check_date(name: str, value: str) -> None:
+def check_date(name: str, value: str) -> None:
+    """Refuse what is no date. Raises BadRequestError."""
     try:
         if _DATE.match(value) is None:
             raise ValueError  # noqa: TRY301 - said in one place
@@ -116,7 +119,8 @@ def _check_date(name: str, value: str) -> None:
         raise BadRequestError(f"{name} {value[:40]!r} is not a date, YYYYMMDD, or a range of them") from None
 
 
-def _check_time(name: str, value: str) -> None:
+def check_time(name: str, value: str) -> None:
+    """Refuse what is no time. Raises BadRequestError."""
     if _TIME.match(value) is None:
         raise BadRequestError(
             f"{name} {value[:40]!r} is not a time, HHMMSS.FFFFFF or its beginning, or a range of them"

@@ -5,18 +5,15 @@ Source: PS3.18 section 8.3.4.1 (Attribute Matching); PS3.4 section C.2.2.2.
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import date
 from typing import Final
 
 from imagerepo.dicom import attributes
+from imagerepo.dicom.match_values import check_date, check_time, text, whole
 from imagerepo.errors import BadRequestError
-from imagerepo.model.query import MOST_VALUES, Between, Equals, Key, Level, Match, OneOf, Wildcard
+from imagerepo.model.query import MOST_VALUES, Between, Equals, Key, Level, Match, OneOf
 from imagerepo.model.uids import is_uid
 
 _LONGEST: Final = 1024  # characters of a value; the standard's longest have 64
-_DATE: Final = re.compile(r"[0-9]{8}\Z")
-_TIME: Final = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?\Z")
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,12}\Z")
 _LIST: Final = re.compile(r"[,\\]")
 _MODALITIES: Final = 100
 """Modalities in one list: there are not so many."""
@@ -51,29 +48,18 @@ def match_by(name: str, vr: str, values: list[str]) -> Match | None:
     value = values[0]
     if not value.strip("*"):
         return None
-    return _SINGLE.get(vr, _text)(name, value)
-
-
-def _text(name: str, value: str) -> Match:
-    del name
-    return Wildcard(value) if "*" in value or "?" in value else Equals(value)
-
-
-def _whole(name: str, value: str) -> Match:
-    if _INTEGER.match(value) is None:
-        raise BadRequestError(f"{name} {value[:40]!r} is not a whole number")
-    return Equals(value)
+    return _SINGLE.get(vr, text)(name, value)
 
 
 def _dates(name: str, value: str) -> Match:
-    return _range(name, value, _check_date)
+    return _range(name, value, check_date)
 
 
 def _times(name: str, value: str) -> Match:
-    return _range(name, value, _check_time)
+    return _range(name, value, check_time)
 
 
-_SINGLE: Final = {"DA": _dates, "TM": _times, "IS": _whole}
+_SINGLE: Final = {"DA": _dates, "TM": _times, "IS": whole}
 
 
 def _uids(name: str, values: list[str]) -> Match | None:
@@ -106,23 +92,7 @@ def _range(name: str, value: str, check: Callable[[str, str], None]) -> Match:
         raise BadRequestError(f"{name} {value[:40]!r} is a range without ends")
     if not hyphen:
         # A time without seconds takes in all of its minute.
-        return Equals(value) if check is _check_date else Between(value, value)
+        return Equals(value) if check is check_date else Between(value, value)
     if low and high and low > high:
         raise BadRequestError(f"{name} {value[:40]!r} is a range that ends before it begins")
     return Between(low, high)
-
-
-def _check_date(name: str, value: str) -> None:
-    try:
-        if _DATE.match(value) is None:
-            raise ValueError  # noqa: TRY301 - said in one place
-        date(int(value[:4]), int(value[4:6]), int(value[6:]))
-    except ValueError:
-        raise BadRequestError(f"{name} {value[:40]!r} is not a date, YYYYMMDD, or a range of them") from None
-
-
-def _check_time(name: str, value: str) -> None:
-    if _TIME.match(value) is None:
-        raise BadRequestError(
-            f"{name} {value[:40]!r} is not a time, HHMMSS.FFFFFF or its beginning, or a range of them"
-        )

@@ -60,7 +60,7 @@ def read(
     if not agreed(extended, RELATIONAL):
         require_above(identifier, model, level)
     given = {tag: one for tag, one in identifier.attributes.items() if tag not in OF_ANSWER}
-    matches = {key: match for tag in given if (key := _KEYS.get(tag)) and (match := _match(tag, given[tag]))}
+    matches = {key: match for tag in given if (key := _KEYS.get(tag)) and (match := match_of_key(tag, given[tag]))}
     if agreed(extended, DATE_TIME):
         matches = _with_moments(matches)
     for key, match in matches.items():
@@ -82,7 +82,8 @@ def read(
     return Asked(query, keys, selected, tuple(given.keys() - served), _text(level, given))
 
 
-def _match(tag: str, attribute: Attribute) -> Match | None:
+def match_of_key(tag: str, attribute: Attribute) -> Match | None:
+    """What a key of an identifier asks for; None: any. Raises UnmatchableError."""
     values = [str(one) for one in attribute.values if not isinstance(one, Mapping)]
     known = attributes.lookup(tag)
     name = attributes.keyword(tag) or tag
@@ -134,7 +135,7 @@ def _optional_matches(selected: Header, above: Path) -> Iterator[tuple[Path, Mat
             for item in one.values[:1]:
                 if isinstance(item, Mapping):
                     yield from _optional_matches(item, path)
-        elif match := _match(tag, one):
+        elif match := match_of_key(tag, one):
             _check_order(tag, match)
             yield path, match
 

@@ -6,7 +6,6 @@ cache. The headers that PDUs need stand beside the buffer and are made once: mos
 Source: PS3.8 section 9.3.5 (P-DATA-TF), Annex E (PDV encoding).
 """
 
-import struct
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from imagerepo import telemetry
-from imagerepo.dimse.pdu import PduType
+from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, data_header
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Version
@@ -24,9 +23,6 @@ BATCH: Final = 640 << 10
 AHEAD: Final = 4 << 20
 """Bytes of a large data set that are brought nearer while those before them are sent."""
 
-_HEADER: Final = struct.Struct(">BxIIBB")  # of a PDU with one PDV
-_PDV_OVERHEAD: Final = 6  # bytes in a PDU beside the value
-_LAST: Final = 2  # bit of the message control header
 _IDLE_ROOMS: Final = 16  # kept for the next data set
 
 
@@ -61,11 +57,11 @@ class Room:
 
         Fragments but the last one are of even length, as the elements of a data set are.
         """
-        step = min(max_length - _PDV_OVERHEAD, BATCH) & ~1 if max_length else BATCH
+        step = min(max_length - PDV_OVERHEAD, BATCH) & ~1 if max_length else BATCH
         if (context_id, step) != (self._context_id, self._step):
             self._context_id, self._step = context_id, step
             self._size = BATCH // step * step
-            header = _header(context_id, step, 0)
+            header = data_header(context_id, step, 0)
             parts = (self._view[start : start + step] for start in range(0, self._size, step))
             self._whole = [one for part in parts for one in (header, part)]
         return self._view[: self._size]
@@ -75,14 +71,10 @@ class Room:
         whole, rest = divmod(size, self._step)
         if rest:
             part = self._view[size - rest : size]
-            return [*self._whole[: 2 * whole], _header(self._context_id, rest, control), part]
+            return [*self._whole[: 2 * whole], data_header(self._context_id, rest, control), part]
         buffers = self._whole[: 2 * whole]
-        buffers[-2] = _header(self._context_id, self._step, control)
+        buffers[-2] = data_header(self._context_id, self._step, control)
         return buffers
-
-
-def _header(context_id: int, length: int, control: int) -> bytes:
-    return _HEADER.pack(PduType.P_DATA_TF, length + _PDV_OVERHEAD, length + 2, context_id, control)
 
 
 class DataSets:
@@ -142,7 +134,7 @@ class StoredDataSet:
                 at += size
                 if at < end:
                     retrieve.expect(((version, at, min(AHEAD, end - at)),))
-                yield room.pdus(size, 0 if at < end else _LAST)
+                yield room.pdus(size, 0 if at < end else LAST)
                 sent.inc(size)
 
 

@@ -24,7 +24,10 @@ BUFFER_SIZE: Final = 256 * 1024
 _HEADER: Final = struct.Struct(">BxI")
 _PDV_HEADER: Final = struct.Struct(">IBB")
 _DATA_HEADER: Final = struct.Struct(">BxIIBB")  # of a P-DATA-TF PDU and its first PDV
-_LAST: Final = 2  # the bit of the message control header that marks a last fragment
+LAST: Final = 2
+"""The bit of the message control header that marks a last fragment (PS3.8 Annex E.2)."""
+PDV_OVERHEAD: Final = 6
+"""Bytes in a PDU of one PDV beside its fragment."""
 _ABORT: Final = struct.Struct(">BxIxxBB")
 _REJECT: Final = struct.Struct(">BxIxBBB")
 
@@ -302,6 +305,11 @@ def only_pdv(pdu: memoryview) -> tuple[int, memoryview] | None:
     return (control, body[_PDV_HEADER.size :]) if length + 4 == len(body) else None
 
 
+def data_header(context_id: int, length: int, control: int) -> bytes:
+    """The header of a P-DATA-TF PDU with one PDV, whose fragment has `length` bytes (PS3.8 section 9.3.5)."""
+    return _DATA_HEADER.pack(PduType.P_DATA_TF, length + PDV_OVERHEAD, length + 2, context_id, control)
+
+
 def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> bytes:
     """P-DATA-TF PDUs with one PDV each for a whole command or data set (PS3.8 section 9.3.5, Annex E.2).
 
@@ -314,11 +322,10 @@ def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> b
     whole = len(value)
     step = max_length - _PDV_HEADER.size
     if not max_length or whole <= step:
-        return _DATA_HEADER.pack(PduType.P_DATA_TF, whole + 6, whole + 2, context_id, control | _LAST) + value
+        return data_header(context_id, whole, control | LAST) + value
     pdus: list[bytes] = []
     for start in range(0, whole, step):
         part = value[start : start + step]
-        last = _LAST if start + step >= whole else 0
-        length = len(part)
-        pdus += (_DATA_HEADER.pack(PduType.P_DATA_TF, length + 6, length + 2, context_id, control | last), part)
+        last = LAST if start + step >= whole else 0
+        pdus += (data_header(context_id, len(part), control | last), part)
     return b"".join(pdus)

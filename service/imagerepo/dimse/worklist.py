@@ -9,13 +9,11 @@ from typing import Final
 from imagerepo.dicom import attributes
 from imagerepo.dicom.data_set_writer import SPECIFIC_CHARACTER_SET, encode_data_set
 from imagerepo.dicom.identifier import Identifier
-from imagerepo.dicom.match_values import match_of
 from imagerepo.dimse.find_answers import select
+from imagerepo.dimse.find_query import match_of_key
 from imagerepo.dimse.identified import Identified
-from imagerepo.dimse.levels import UnmatchableError
 from imagerepo.dimse.messages import Status
 from imagerepo.dimse.services import Operation, Request
-from imagerepo.errors import BadRequestError
 from imagerepo.flows.repository import Repository
 from imagerepo.model.header import Attribute, Header
 from imagerepo.model.query import Match, Path
@@ -60,14 +58,7 @@ def _matches(wanted: Header, above: Path) -> Iterator[tuple[Path, Match]]:
             for item in one.values[:1]:
                 if isinstance(item, Mapping):
                     yield from _matches(item, path)
-            continue
-        known = attributes.lookup(tag)
-        values = [str(value) for value in one.values if not isinstance(value, Mapping)]
-        try:
-            match = match_of(attributes.keyword(tag) or tag, known[1] if known else one.vr, values)
-        except BadRequestError as error:
-            raise UnmatchableError(str(error), tag) from None
-        if match is not None:
+        elif match := match_of_key(tag, one):
             yield path, match
 
 

@@ -13,7 +13,8 @@ from datetime import datetime
 
 from imagerepo.adapters.index_sql import statements as sql
 from imagerepo.adapters.index_sql.descriptions import forget_text, index_text, series_values, study_values, sums_of
-from imagerepo.adapters.index_sql.rows import microseconds, patient_key, patient_of
+from imagerepo.adapters.index_sql.rows import patient_key, patient_of
+from imagerepo.adapters.moments import microseconds
 from imagerepo.model.instance import Attributes, Layout, Range
 from imagerepo.model.tier import Tier
 from imagerepo.ports.index import POSITIONS_A_COMMIT

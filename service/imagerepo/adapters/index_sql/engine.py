@@ -3,14 +3,14 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from imagerepo.adapters.writing import is_full, writing
 from imagerepo.errors import OutOfSpaceError, UnavailableError
 
 INDEX = "index.sqlite"
 LOG = "-wal"  # after a database's name: SQLite's write-ahead log
-_FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 # What our own statements never bring about where schema and rows are what they were.
 _UNSOUND = _DAMAGE | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}
@@ -47,24 +47,15 @@ def _kind(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_INTERNAL) & _PRIMARY
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+def transaction(connection: sqlite3.Connection) -> AbstractContextManager[sqlite3.Connection]:
     """A write transaction. Raises UnavailableError if it cannot be made; then nothing has changed."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        if getattr(error, "sqlite_errorname", "") in _FULL:
-            raise OutOfSpaceError("no room left to write the index; free some space on its disk") from error
-        raise UnavailableError(f"the index cannot be written: {error}") from error
+    return writing(connection, _unavailable)
+
+
+def _unavailable(error: sqlite3.Error) -> UnavailableError:
+    if is_full(error):
+        return OutOfSpaceError("no room left to write the index; free some space on its disk")
+    return UnavailableError(f"the index cannot be written: {error}")
 
 
 class Budget:

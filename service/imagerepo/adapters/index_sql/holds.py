@@ -3,17 +3,16 @@
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from imagerepo.adapters.index_sql import statements as sql
 from imagerepo.adapters.index_sql.engine import INDEX, PerThread, connect
-from imagerepo.adapters.index_sql.rows import microseconds
+from imagerepo.adapters.moments import microseconds, moment
 from imagerepo.errors import UnavailableError
 from imagerepo.model.hold import Hold
 from imagerepo.model.uids import Uid
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Entries are taken in order of commit, whatever order they are come upon in.
 _SET = (
     "INSERT INTO hold (institution_id, study_uid, held, commit_number, at, caller, reason) "
@@ -79,4 +78,4 @@ class SqlHolds:
 
 
 def _hold(study_uid: str, at: int, caller: str, reason: str) -> Hold:
-    return Hold(Uid(study_uid), _EPOCH + timedelta(microseconds=at), caller, reason)
+    return Hold(Uid(study_uid), moment(at), caller, reason)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from imagerepo.adapters.index_sql import statements as sql
 from imagerepo.adapters.index_sql.descriptions import forget_text, index_text, series_values, study_values, sums_of
-from imagerepo.adapters.index_sql.rows import microseconds
+from imagerepo.adapters.moments import microseconds
 from imagerepo.model.instance import Attributes, Range
 
 

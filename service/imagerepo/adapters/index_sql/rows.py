@@ -1,29 +1,21 @@
 """Between rows and values."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from blake3 import blake3
 
+from imagerepo.adapters.moments import moment
 from imagerepo.dicom.names import fold_name
 from imagerepo.model.instance import Attributes, Copy, Layout, PixelLayout, Range, Version
 from imagerepo.model.query import Found, InstanceRow, Level, PatientRow, SeriesRow, StudyRow
 from imagerepo.model.tier import Tier
 from imagerepo.model.uids import Uid
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
 
 def fold(text: str) -> str:
     """What a search without regard to case compares."""
     return text.casefold()
-
-
-def microseconds(at: datetime) -> int:
-    """Microseconds since 1970."""
-    return (at - _EPOCH) // _MICROSECOND
 
 
 def patient_of(attributes: Attributes) -> tuple[str, ...]:
@@ -66,7 +58,7 @@ def version_of(institution: str, rows: Sequence[tuple[Any, ...]]) -> Version:
         row[6],
         row[7],
         row[8],
-        _EPOCH + row[9] * _MICROSECOND,
+        moment(row[9]),
         Layout(row[10], row[11], row[12], pixel),
         Copy(tuple(Range(*one[18:22]) for one in rows), Tier(row[17])),
     )

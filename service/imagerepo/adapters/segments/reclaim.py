@@ -24,7 +24,7 @@ from typing import Final
 
 from imagerepo.adapters.index_sql import metadata_cache
 from imagerepo.adapters.index_sql.engine import transaction
-from imagerepo.adapters.index_sql.rows import microseconds
+from imagerepo.adapters.moments import microseconds
 from imagerepo.adapters.segments.generation import Generation
 from imagerepo.adapters.segments.spool import FOLDER as FILES
 from imagerepo.adapters.segments.writer import STORE, sync_folder

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from imagerepo.adapters.writing import is_full, writing
 from imagerepo.errors import OutOfSpaceError, UnavailableError
 
 WORK = "work.sqlite"
-_FULL = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 _BUSY = 10.0  # seconds to wait for another process's transaction
 
 
@@ -22,22 +22,9 @@ def connect(data: Path) -> sqlite3.Connection:
     return connection
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+def transaction(connection: sqlite3.Connection) -> AbstractContextManager[sqlite3.Connection]:
     """A write transaction, durable when it is left. Raises UnavailableError; then nothing has changed."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise _unavailable(error) from error
+    return writing(connection, _unavailable)
 
 
 @contextmanager
@@ -50,6 +37,6 @@ def reading() -> Generator[None]:
 
 
 def _unavailable(error: sqlite3.Error) -> UnavailableError:
-    if getattr(error, "sqlite_errorname", "") in _FULL:
+    if is_full(error):
         return OutOfSpaceError(f"no room left to write {WORK}; free some space on the data folder's disk")
     return UnavailableError(f"{WORK} cannot be used: {error}")

@@ -2,18 +2,16 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from imagerepo.adapters.index_sql.engine import PerThread
+from imagerepo.adapters.moments import microseconds, moment
 from imagerepo.adapters.work_sql.engine import connect, reading, transaction
 from imagerepo.model.task import NewTask, Queue, Task, TaskKind, TaskState
 from imagerepo.ports.feed import Mark, Marks
 from imagerepo.ports.tasks import Selection
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 _COLUMNS: Final = (
     "id, kind, institution, queue, lane, name, payload, state, attempts, created_at, due_at, leased_until, problem"
@@ -99,13 +97,13 @@ class SqlTasks:
         found: list[str] = []
         queue: str | None = ""
         while (queue := self._rows(_NEXT_QUEUE, (kind, queue))[0][0]) is not None:
-            if self._rows(_IS_DUE, {"kind": kind, "queue": queue, "now": _micros(now)}):
+            if self._rows(_IS_DUE, {"kind": kind, "queue": queue, "now": microseconds(now)}):
                 found.append(queue)
         return found
 
     def lease(self, kind: TaskKind, queue: str, now: datetime, until: datetime, limit: int) -> Sequence[Task]:
         """Tasks of the lane that waits longest."""
-        asked: dict[str, str | int] = {"kind": kind, "queue": queue, "now": _micros(now), "limit": limit}
+        asked: dict[str, str | int] = {"kind": kind, "queue": queue, "now": microseconds(now), "limit": limit}
         if not self._rows(_NEXT_LANE, asked):
             return []
         with transaction(self._connection()) as connection:
@@ -113,13 +111,13 @@ class SqlTasks:
             if lane is None:
                 return []
             tasks = [_task(row) for row in connection.execute(_OF_LANE, {**asked, "lane": lane[0]})]
-            connection.executemany(_LEASE, [(_micros(until), task.id) for task in tasks])
+            connection.executemany(_LEASE, [(microseconds(until), task.id) for task in tasks])
         return tasks
 
     def extend(self, ids: Sequence[int], until: datetime) -> None:
         """Go on with tasks that were leased."""
         with transaction(self._connection()) as connection:
-            connection.executemany(_LEASE, [(_micros(until), one) for one in ids])
+            connection.executemany(_LEASE, [(microseconds(until), one) for one in ids])
 
     def give_back(self, ids: Sequence[int]) -> None:
         """Lease no longer what was not begun."""
@@ -141,7 +139,7 @@ class SqlTasks:
     def postpone(self, task: int, due: datetime, problem: str) -> None:
         """An attempt failed."""
         with transaction(self._connection()) as connection:
-            connection.execute(_POSTPONE, (_micros(due), problem[:_LONGEST_PROBLEM], task))
+            connection.execute(_POSTPONE, (microseconds(due), problem[:_LONGEST_PROBLEM], task))
 
     def park(self, task: int, problem: str) -> None:
         """The last attempt failed."""
@@ -151,7 +149,7 @@ class SqlTasks:
     def keep(self, kind: TaskKind, queue: str, until: datetime, problem: str) -> None:
         """Lease nothing of the queue before `until`."""
         with transaction(self._connection()) as connection:
-            connection.execute(_KEEP, (kind, queue, _micros(until), problem[:_LONGEST_PROBLEM]))
+            connection.execute(_KEEP, (kind, queue, microseconds(until), problem[:_LONGEST_PROBLEM]))
 
     def clear(self, kind: TaskKind, queue: str) -> None:
         """Nothing keeps the queue."""
@@ -162,7 +160,7 @@ class SqlTasks:
     def queues(self) -> Sequence[Queue]:
         """All queues."""
         return [
-            Queue(TaskKind(kind), name, waiting, parked, failures, None if due is None else _moment(due), problem)
+            Queue(TaskKind(kind), name, waiting, parked, failures, None if due is None else moment(due), problem)
             for kind, name, waiting, parked, failures, due, problem in self._rows(_QUEUES, ())
         ]
 
@@ -218,7 +216,7 @@ def _where(selection: Selection) -> tuple[str, tuple[str | int, ...]]:
 
 
 def _values(task: NewTask) -> tuple[str | int, ...]:
-    now = _micros(datetime.now(UTC))
+    now = microseconds(datetime.now(UTC))
     return (
         task.kind,
         task.institution,
@@ -227,7 +225,7 @@ def _values(task: NewTask) -> tuple[str | int, ...]:
         task.name,
         task.payload,
         now,
-        _micros(task.due_at),
+        microseconds(task.due_at),
     )
 
 
@@ -243,15 +241,7 @@ def _task(row: Sequence[Any]) -> Task:
         payload,
         TaskState(state),
         attempts,
-        _moment(created_at),
-        _moment(due_at),
+        moment(created_at),
+        moment(due_at),
         problem,
     )
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _moment(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND

@@ -2,17 +2,15 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from imagerepo.adapters.index_sql.engine import PerThread
+from imagerepo.adapters.moments import microseconds, moment
 from imagerepo.adapters.work_sql.engine import connect, reading, transaction
 from imagerepo.dicom import header
 from imagerepo.model.worklist import Bounds, Cursor, PerformedStatus, PerformedStep, ScheduledStep, StepState
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _OPEN: Final = frozenset({StepState.SCHEDULED, StepState.STARTED})
 
 _SCHEDULED: Final = "institution, id, content, state, study_uid, step_id, patient_id, day, time, changed_at"
@@ -59,7 +57,7 @@ class SqlWorklist:
             step.patient_id,
             step.day,
             step.time,
-            _micros(step.changed_at),
+            microseconds(step.changed_at),
             step.state in _OPEN,
         )
         with transaction(self._connection()) as connection:
@@ -94,7 +92,7 @@ class SqlWorklist:
         with transaction(self._connection()) as connection:
             if _exists(connection, "performed_step", "uid", step.institution, step.uid):
                 return False
-            at = _micros(step.changed_at)
+            at = microseconds(step.changed_at)
             values = (step.institution, step.uid, step.status, header.document(step.content), at, at)
             connection.execute(
                 f"INSERT INTO performed_step ({_PERFORMED}, begun_at) VALUES (?, ?, ?, ?, ?, ?)", values
@@ -115,7 +113,7 @@ class SqlWorklist:
             step = change(_performed(found))
             connection.execute(
                 "UPDATE performed_step SET status = ?, content = ?, changed_at = ? WHERE institution = ? AND uid = ?",
-                (step.status, header.document(step.content), _micros(step.changed_at), institution, uid),
+                (step.status, header.document(step.content), microseconds(step.changed_at), institution, uid),
             )
             _tell(connection, step)
         return step
@@ -159,7 +157,7 @@ def _tell(connection: sqlite3.Connection, step: PerformedStep) -> None:
         connection.execute(
             "INSERT OR IGNORE INTO performed_of_study (institution, study_uid, uid) VALUES (?, ?, ?)", values
         )
-        at = _micros(step.changed_at)
+        at = microseconds(step.changed_at)
         connection.execute(_TELL, (state, state in _OPEN, at, step.institution, study_uid, step_id, step_id))
 
 
@@ -175,16 +173,10 @@ def _scheduled(row: tuple[Any, ...]) -> ScheduledStep:
         patient_id,
         day,
         time,
-        _EPOCH + changed_at * _MICROSECOND,
+        moment(changed_at),
     )
 
 
 def _performed(row: tuple[Any, ...]) -> PerformedStep:
     institution, uid, status, content, changed_at = row
-    return PerformedStep(
-        institution, uid, PerformedStatus(status), header.read(content.encode()), _EPOCH + changed_at * _MICROSECOND
-    )
-
-
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
+    return PerformedStep(institution, uid, PerformedStatus(status), header.read(content.encode()), moment(changed_at))

@@ -3,19 +3,15 @@
 Source: PS3.8 section 9.3.5 (P-DATA-TF), Annex E (PDV encoding).
 """
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imagerepo.dimse.pdu import PduType, data_pdus
+from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, data_header, data_pdus
 from imagerepo.errors import DamagedError
 from imagerepo.model.arrival import Buffer
 
-_HEADER: Final = struct.Struct(">BxIIBB")  # of a PDU with one PDV
-_PDV_OVERHEAD: Final = 6  # bytes in a PDU beside the value
-_LAST: Final = 2
 _AT_ONCE: Final = 256 * 1024
 """Bytes read and written at a time: many PDUs of a peer that takes small ones only."""
 
@@ -45,7 +41,7 @@ class FileData:
         Raises:
             DamagedError: the file has become shorter since, or cannot be read.
         """
-        step = ((max_length or _AT_ONCE) - _PDV_OVERHEAD) & ~1
+        step = ((max_length or _AT_ONCE) - PDV_OVERHEAD) & ~1
         left = self.size - self.offset
         room = memoryview(bytearray(min(max(_AT_ONCE // step, 1) * step, left)))
         try:
@@ -55,7 +51,7 @@ class FileData:
                     batch = room[: min(len(room), left)]
                     _fill(file.readinto, batch)
                     left -= len(batch)
-                    yield _pdus(batch, context_id, step, _LAST if not left else 0)
+                    yield _pdus(batch, context_id, step, LAST if not left else 0)
         except (OSError, EOFError) as error:
             raise DamagedError(f"{self.path} cannot be read: {error}") from error
 
@@ -73,6 +69,5 @@ def _pdus(batch: memoryview, context_id: int, step: int, last: int) -> list[Buff
     for start in range(0, len(batch), step):
         part = batch[start : start + step]
         control = last if start + step >= len(batch) else 0
-        length = len(part) + 2
-        buffers += (_HEADER.pack(PduType.P_DATA_TF, length + 4, length, context_id, control), part)
+        buffers += (data_header(context_id, len(part), control), part)
     return buffers
