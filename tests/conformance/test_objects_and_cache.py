@@ -39,6 +39,17 @@ def test_an_object_that_is_missing_or_too_short_is_damaged(archive: Archive, ver
         with pytest.raises(DamagedError):
             archive.objects.read_into(wrong, memoryview(bytearray(4096)))
         archive.objects.expect([wrong])
+        archive.objects.warm([wrong, where])
+
+
+def test_what_was_warmed_is_at_hand(archive: Archive) -> None:
+    files = [ct(number, size=512 << 10) for number in range(11, 15)]  # of a size that goes past the page cache
+    archive.commits.commit([store(file) for file in files])
+    versions = [archive.index.version(Scope("default", instance_uid=Uid(file.instance))) for file in files]
+    archive.objects.warm(where for one in versions for where in one.copy.ranges)
+    for one in versions:
+        (where,) = one.copy.ranges
+        assert archive.objects.read_at_hand(where, memoryview(bytearray(where.length)))
 
 
 def test_the_cache_gives_back_what_was_put_for_that_version_alone(archive: Archive, version: Version) -> None:

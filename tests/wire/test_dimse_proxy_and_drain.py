@@ -59,7 +59,8 @@ def test_a_proxy_header_may_come_in_pieces_and_the_rest_with_it() -> None:
 
 
 def test_draining_lets_associations_end_and_accepts_no_more() -> None:
-    with serving() as served, Peer(served.port) as peer, Peer(served.port) as late:
+    # Connections are accepted in their order: once the second one's association stands, the first one was.
+    with serving() as served, Peer(served.port) as late, Peer(served.port) as peer:
         peer.associate()
         drain = threading.Thread(target=served.server.drain, args=(20,))
         drain.start()

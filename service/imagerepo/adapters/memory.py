@@ -207,6 +207,9 @@ class MemoryObjects:
     def expect(self, ranges: Iterable[Range]) -> None:
         """Nothing can be nearer."""
 
+    def warm(self, ranges: Iterable[Range]) -> None:
+        """All of it is in memory."""
+
 
 class MemoryHolds:
     """ports.holds.Holds."""

@@ -99,3 +99,7 @@ class Retrieve:
         self._objects.expect(
             where for version, offset, length in extents for where in ranges_of(version, offset, length)
         )
+
+    def warm(self, versions: Iterable[Version]) -> None:
+        """Bring versions' bytes into memory, where there is any for it; blocks."""
+        self._objects.warm(where for version in versions for where in version.copy.ranges)

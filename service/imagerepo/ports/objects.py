@@ -35,3 +35,7 @@ class Objects(Protocol):
     def expect(self, ranges: Iterable[Range]) -> None:
         """Have what is going to be read brought nearer; returns before it is, and raises nothing."""
         ...
+
+    def warm(self, ranges: Iterable[Range]) -> None:
+        """Bring what may be read soon into memory, where there is any for it; blocks, and raises nothing."""
+        ...

@@ -155,8 +155,9 @@ def deletion(settings: Settings, folder: Folder, writer: str) -> tuple[Deletion,
 def readying(settings: Settings, folder: Folder) -> Readying:
     """What works ahead of demand, over the same files; it writes the metadata cache alone."""
     index = SqlIndex(folder.data)
-    metadata = Metadata(Retrieve(index, LocalObjects(folder.data)), _metadata_cache(settings, folder))
-    return Readying(index, metadata, folder.place(folder.writers[0], settings.storage).has_room)
+    retrieve = Retrieve(index, LocalObjects(folder.data))
+    metadata = Metadata(retrieve, _metadata_cache(settings, folder))
+    return Readying(index, retrieve, metadata, folder.place(folder.writers[0], settings.storage).has_room)
 
 
 def _pictures(settings: Settings, retrieve: Retrieve) -> Pictures:

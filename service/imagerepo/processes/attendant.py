@@ -13,7 +13,7 @@ from imagerepo.processes.spec import TASKS_WRITER, Spec
 
 log = logging.getLogger(__name__)
 
-_FIRST = 1.0  # seconds from the server's start to its own
+_FIRST = 2.0  # seconds from the server's start to its own
 _BACKOFF = 2.0  # from one start to the next at least
 
 

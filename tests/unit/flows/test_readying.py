@@ -1,7 +1,9 @@
 """flows.readying: what is made ahead is what demand would have made, and it stands back when it should."""
 
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,13 +25,17 @@ def archive(tmp_path: Path) -> Iterator[Archive]:
         yield opened
 
 
+def retrieve(archive: Archive) -> Retrieve:
+    return Retrieve(archive.index, archive.objects)
+
+
 def metadata(archive: Archive) -> Metadata:
-    return Metadata(Retrieve(archive.index, archive.objects), archive.cache)
+    return Metadata(retrieve(archive), archive.cache)
 
 
 def made_ready(archive: Archive) -> Readying:
     """One that has seen all arrivals: the next look finds quiet."""
-    one = Readying(archive.index, metadata(archive), lambda: True)
+    one = Readying(archive.index, retrieve(archive), metadata(archive), lambda: True)
     one.look()
     return one
 
@@ -97,7 +103,7 @@ def test_nothing_is_made_while_much_arrives(archive: Archive) -> None:
 def test_nothing_is_made_while_the_disk_is_full(archive: Archive) -> None:
     archive.commits.commit([store(ct(1))])
     room = [False]
-    one = Readying(archive.index, metadata(archive), lambda: room[0])
+    one = Readying(archive.index, retrieve(archive), metadata(archive), lambda: room[0])
     assert not one.look()
     room[0] = True
     assert one.look()
@@ -119,3 +125,22 @@ def test_what_cannot_be_read_is_left_to_demand_and_holds_nothing_up(archive: Arc
     run(made_ready(archive))
     assert kept(archive, ct(1)) is None
     assert kept(archive, ct(2)) is not None
+
+
+def test_what_has_just_arrived_is_brought_into_memory_up_to_a_bound(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readying, "WARMED", 20 << 20)
+    files = [ct(number, size=9 << 20) for number in range(1, 7)]  # a read brings some of what follows
+    archive.commits.commit([store(file) for file in files])
+    for segment in (tmp_path / "data" / "segments").iterdir():
+        with segment.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    run(made_ready(archive))
+    assert [at_hand(archive, file) for file in (*files[:2], files[-1])] == [True, True, False]
+
+
+def at_hand(archive: Archive, file: DicomFile) -> bool:
+    (where,) = version(archive, file).copy.ranges
+    middle = replace(where, offset=where.offset + (8 << 20), length=4096)
+    return archive.objects.read_at_hand(middle, memoryview(bytearray(4096)))
