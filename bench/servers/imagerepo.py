@@ -19,6 +19,7 @@ class Imagerepo(Repository):
 
     name = "ours"
     what = "imagerepo serve, a worker a core, durable and fully indexed before each acknowledgement"
+    settling: ClassVar[float] = 2.5  # its processes of lower priority begin two seconds after it
     ae_title: ClassVar[str] = "IMAGEREPO"
 
     @classmethod

@@ -19,6 +19,8 @@ from bench.clients import upper_layer
 
 READY_LIMIT = 60  # seconds
 STOP_LIMIT = 30  # seconds
+REST_STEP = 0.25  # seconds between looks at whether a server is at rest
+REST_CORES = 0.1  # cores that it may use then
 NAGLE_VARIABLE = "TCP_NODELAY"
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -49,6 +51,8 @@ class Server(ABC):
     what: ClassVar[str]
     """One line for the report: version-independent, with the settings that matter."""
     ae_title: ClassVar[str] = "BENCH"
+    settling: ClassVar[float] = 0.5
+    """Seconds with next to no work after which it is at rest."""
 
     def __init__(self, folder: Path, nagle: Nagle = Nagle.OFF) -> None:
         self.folder = folder
@@ -84,6 +88,7 @@ class Server(ABC):
             )
         try:
             self._wait()
+            self.rest()
         except BaseException:
             self._stop()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -107,6 +112,16 @@ class Server(ABC):
             cpu += process[0]
             resident += process[1]
         return Usage(cpu, resident)
+
+    def rest(self) -> None:
+        """Wait until it has done what it does for itself: it would run for months before what is measured here."""
+        deadline = time.monotonic() + READY_LIMIT
+        quiet_since, used = time.monotonic(), self.usage().cpu
+        while (now := time.monotonic()) < min(deadline, quiet_since + self.settling):
+            time.sleep(REST_STEP)
+            before, used = used, self.usage().cpu
+            if used - before > REST_STEP * REST_CORES:
+                quiet_since = now
 
     def _wait(self) -> None:
         deadline = time.monotonic() + READY_LIMIT

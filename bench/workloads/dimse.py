@@ -79,6 +79,7 @@ def _retrieve(kind: type[Server], ground: Ground, sink: Sink | None) -> list[Mea
             )
 
         first, first_cost = observed(server, once, lambda run: run.seconds)
+        server.rest()
         runs, cost = observed(
             server, lambda: [once() for _ in range(READS)], lambda all_: sum(x.seconds for x in all_)
         )

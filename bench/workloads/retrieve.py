@@ -68,6 +68,7 @@ def _instances(kind: type[Server], ground: Ground) -> list[Measurement]:
             return load(files, Reads(files.http_port, paths, "*/*", smallest), ground)
     with ground.server(_repository(kind)) as server:
         fill(server, instances)
+        server.rest()
         paths = [server.instance(instance) for instance in instances]
         # dcmtk drops or adds a few header bytes when it stores; pixels are all but a thousandth of an instance.
         return load(server, Reads(server.http_port, paths, AS_STORED, LARGE.pixel_bytes), ground)
@@ -80,6 +81,7 @@ def _whole(server: Server, path: str, accept: str, further: int = WARM_READS) ->
         return download.timed(server.http_port, path, accept)
 
     first, first_cost = observed(server, fetch, lambda got: got.seconds)
+    server.rest()
     all_, cost = observed(server, lambda: [fetch() for _ in range(further)], _seconds)
     typical = sorted(all_, key=lambda got: got.seconds)[len(all_) // 2]
     share = sum(got.client_cpu for got in all_) / _seconds(all_)
@@ -144,6 +146,7 @@ def _metadata(kind: type[Server], ground: Ground) -> list[Measurement]:
             cores = (after.cpu - before.cpu) / first.seconds
             measured.append(Measurement(metric.name, first.seconds, first.client_cores, cores, after.peak_resident))
             if metric is COOL:
+                server.rest()
                 warm, cost = observed(server, lambda fetch=fetch: [fetch() for _ in range(WARM_READS)], _seconds)
                 typical = statistics.median(got.seconds for got in warm)
                 share = sum(got.client_cpu for got in warm) / _seconds(warm)

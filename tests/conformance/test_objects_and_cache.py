@@ -27,6 +27,8 @@ def test_any_range_of_an_object_can_be_read(archive: Archive, version: Version) 
         room = bytearray(length)
         archive.objects.read_into(part, memoryview(room))
         assert room == whole[start : start + length]
+        lent = archive.objects.lend(part)
+        assert lent is None or lent == whole[start : start + length]
         at_hand = bytearray(length)
         assert not archive.objects.read_at_hand(part, memoryview(at_hand)) or at_hand == room
 
@@ -40,6 +42,7 @@ def test_an_object_that_is_missing_or_too_short_is_damaged(archive: Archive, ver
             archive.objects.read_into(wrong, memoryview(bytearray(4096)))
         archive.objects.expect([wrong])
         archive.objects.warm([wrong, where])
+        assert archive.objects.lend(wrong) is None
 
 
 def test_what_was_warmed_is_at_hand(archive: Archive) -> None:

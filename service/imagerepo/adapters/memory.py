@@ -200,6 +200,13 @@ class MemoryObjects:
         self.read_into(where, room)
         return True
 
+    def lend(self, where: Range) -> memoryview | None:
+        """A view of what is kept."""
+        try:
+            return memoryview(self.read(where))
+        except DamagedError:
+            return None
+
     def generation(self) -> int:
         """Bytes of what is deleted stay."""
         return 0

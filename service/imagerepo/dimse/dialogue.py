@@ -30,7 +30,7 @@ from imagerepo.dimse.messages import (
     response,
 )
 from imagerepo.dimse.negotiate import Agreement, PresentationContext
-from imagerepo.dimse.pdu import InvalidPduError, PduReader, PduType, data_pdus, only_pdv
+from imagerepo.dimse.pdu import Framing, InvalidPduError, PduReader, PduType, data_pdus, only_pdv
 from imagerepo.dimse.services import Operation, Request, Services
 from imagerepo.dimse.states import Event
 from imagerepo.dimse.transport import EndedError
@@ -125,6 +125,10 @@ class Dialogue:
         """Bytes of the largest PDU that the peer receives, after the header; 0: any."""
         return self._agreement.peer_max_length
 
+    def framing(self, context: PresentationContext) -> Framing:
+        """How data sets are sent in a context."""
+        return Framing(context.id, self.peer_max_length, self._reader.transport.takes_lent)
+
     # What goes
 
     def respond(
@@ -173,7 +177,7 @@ class Dialogue:
         try:
             # The command leaves with the first bytes of its data set: one segment less to wait for.
             waiting = (data_pdus(context.id, encode(values), _COMMAND, self.peer_max_length),)
-            for buffers in () if data is None else data.fragments(context.id, self.peer_max_length):
+            for buffers in () if data is None else data.fragments(self.framing(context)):
                 self._reader.send_all((*waiting, *buffers))
                 waiting = ()
             if waiting:

@@ -15,6 +15,7 @@ from imagerepo.dimse.identified import Identified
 from imagerepo.dimse.messages import CommandField, Element, Value
 from imagerepo.dimse.negotiate import PresentationContext
 from imagerepo.dimse.outgoing import Begun, Outgoing
+from imagerepo.dimse.pdu import Framing
 from imagerepo.dimse.query_retrieve import GET
 from imagerepo.dimse.retrieval import begin, priority_of
 from imagerepo.dimse.services import Exchange, Operation, Request
@@ -95,7 +96,7 @@ class _Sender:
             why = f"no SCP context in {version.transfer_syntax} for {version.sop_class_uid}"
             return _Ready(version, problem=why)
         try:
-            data = _Begun(self._outgoing(version), context.id, self._exchange.peer_max_length)
+            data = _Begun(self._outgoing(version), self._exchange.framing(context))
         except (DamagedError, NotFoundError) as error:
             return _Ready(version, problem=str(error))
         return _Ready(version, context, data)
@@ -142,10 +143,10 @@ class _Ahead:
 class _Begun(Begun):
     """If the first bytes cannot be read, that is known before anything is sent; further ones end the association."""
 
-    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+    def fragments(self, framing: Framing) -> Iterator[Sequence[Buffer]]:
         """As of the data set."""
         try:
-            yield from super().fragments(context_id, max_length)
+            yield from super().fragments(framing)
         except (DamagedError, NotFoundError) as error:
             log.exception("dimse.retrieve.broken_off")
             raise BrokenOffError(str(error)) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from imagerepo import telemetry
-from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, data_header
+from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, Framing, data_header
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Version
@@ -23,18 +23,19 @@ BATCH: Final = 640 << 10
 AHEAD: Final = 4 << 20
 """Bytes of a large data set that are brought nearer while those before them are sent."""
 
+LENT: Final = 4 << 20
+"""Bytes sent uncopied at once at the most."""
+_COPIED: Final = 4096  # bytes at the end of a data set, at the least
+_WORTH_LENDING: Final = 64 << 10  # bytes: to map fewer takes longer than to copy them
+
 _IDLE_ROOMS: Final = 16  # kept for the next data set
 
 
 class Outgoing(Protocol):
     """Something that can write its data set as P-DATA fragments."""
 
-    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+    def fragments(self, framing: Framing) -> Iterator[Sequence[Buffer]]:
         """PDUs with their headers, in order, the last one with the last bit.
-
-        Args:
-            context_id: of the presentation context.
-            max_length: bytes of the largest PDU that the peer receives, after its header; 0: any.
 
         Each item is written at once; its buffers are valid until the next one is asked for.
         """
@@ -52,16 +53,13 @@ class Room:
         self._size = 0  # bytes used: whole fragments
         self._whole: list[Buffer] = []  # headers and fragments, by turns, all of the same length
 
-    def lay_out(self, context_id: int, max_length: int) -> memoryview:
-        """Prepare for a context and the peer's largest PDU (0: any); the room that one batch has.
-
-        Fragments but the last one are of even length, as the elements of a data set are.
-        """
-        step = min(max_length - PDV_OVERHEAD, BATCH) & ~1 if max_length else BATCH
-        if (context_id, step) != (self._context_id, self._step):
-            self._context_id, self._step = context_id, step
+    def lay_out(self, framing: Framing) -> memoryview:
+        """Prepare for a context and the peer's largest PDU; the room that one batch has."""
+        step = _step(framing, BATCH)
+        if (framing.context_id, step) != (self._context_id, self._step):
+            self._context_id, self._step = framing.context_id, step
             self._size = BATCH // step * step
-            header = data_header(context_id, step, 0)
+            header = data_header(framing.context_id, step, 0)
             parts = (self._view[start : start + step] for start in range(0, self._size, step))
             self._whole = [one for part in parts for one in (header, part)]
         return self._view[: self._size]
@@ -112,19 +110,43 @@ class StoredDataSet:
     rooms: DataSets
     version: Version
 
-    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+    def fragments(self, framing: Framing) -> Iterator[Sequence[Buffer]]:
         """PDUs in batches, each read when it is asked for.
 
         Raises:
             DamagedError: the bytes cannot be read.
             NotFoundError: the version was deleted meanwhile.
         """
-        retrieve, version = self.retrieve, self.version
-        at, end = version.layout.data_set_offset, version.size
-        known = self.rooms.generation
+        version = self.version
         sent = telemetry.bytes_retrieved(version.institution, version.copy.tier)
+        at, known = version.layout.data_set_offset, self.rooms.generation
+        if framing.takes_lent:
+            before = self.retrieve.generation()
+            while (lent := self._lent(at, known)) is not None:
+                known = before
+                yield _pdus(lent, framing)
+                at += len(lent)
+                sent.inc(len(lent))
+                before = self.retrieve.generation()
+        for size, buffers in self._copied(framing, at, known):
+            yield buffers
+            sent.inc(size)
+
+    def _lent(self, at: int, known: int) -> memoryview | None:
+        """Bytes from `at` on that are sent uncopied; None: the rest is copied, so that it is seen to be theirs still.
+
+        What was lent can be given back while it is sent. The peer has no data set then: it lacks its end.
+        """
+        size = min(LENT, self.version.size - _COPIED - at) & ~1
+        if size < _WORTH_LENDING:
+            return None
+        self.retrieve.check((self.version,), known)
+        return self.retrieve.lend(self.version, at, size)
+
+    def _copied(self, framing: Framing, at: int, known: int) -> Iterator[tuple[int, Sequence[Buffer]]]:
+        retrieve, version, end = self.retrieve, self.version, self.version.size
         with self.rooms.room() as room:
-            view = room.lay_out(context_id, max_length)
+            view = room.lay_out(framing)
             while at < end:
                 size = min(len(view), end - at)
                 before = retrieve.generation()
@@ -134,24 +156,39 @@ class StoredDataSet:
                 at += size
                 if at < end:
                     retrieve.expect(((version, at, min(AHEAD, end - at)),))
-                yield room.pdus(size, 0 if at < end else LAST)
-                sent.inc(size)
+                yield size, room.pdus(size, 0 if at < end else LAST)
+
+
+def _step(framing: Framing, most: int) -> int:
+    """Bytes of a fragment, but for the last one: even, as the elements of a data set are."""
+    return min(framing.max_length - PDV_OVERHEAD, most) & ~1 if framing.max_length else most
+
+
+def _pdus(view: memoryview, framing: Framing) -> Sequence[Buffer]:
+    """PDUs of bytes amid a data set."""
+    step = _step(framing, min(len(view), BATCH))
+    header = data_header(framing.context_id, step, 0)
+    buffers: list[Buffer] = []
+    for start in range(0, len(view), step):
+        part = view[start : start + step]
+        buffers += (header if len(part) == step else data_header(framing.context_id, len(part), 0), part)
+    return buffers
 
 
 class Begun:
     """A data set whose first bytes are read: they are at hand when it is its turn. To be sent once."""
 
-    def __init__(self, data: Outgoing, context_id: int, max_length: int) -> None:
-        """Read them, for this context and length. Raises what reading raises."""
+    def __init__(self, data: Outgoing, framing: Framing) -> None:
+        """Read them, cut like this. Raises what reading raises."""
         self._data = data
-        self._for = (context_id, max_length)
-        self._fragments = data.fragments(context_id, max_length)
+        self._for = framing
+        self._fragments = data.fragments(framing)
         self._first = next(self._fragments)
 
-    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
-        """As of the data set; for another context or length it is begun anew."""
-        if (context_id, max_length) != self._for:
-            yield from self._data.fragments(context_id, max_length)
+    def fragments(self, framing: Framing) -> Iterator[Sequence[Buffer]]:
+        """As of the data set; for another framing it is begun anew."""
+        if framing != self._for:
+            yield from self._data.fragments(framing)
             return
         yield self._first
         yield from self._fragments

@@ -305,6 +305,15 @@ def only_pdv(pdu: memoryview) -> tuple[int, memoryview] | None:
     return (control, body[_PDV_HEADER.size :]) if length + 4 == len(body) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a data set is to be cut and sent."""
+
+    context_id: int  # of the presentation context
+    max_length: int  # bytes of the largest PDU that the peer receives, after its header; 0: any
+    takes_lent: bool = False  # whether the buffers go to the kernel as they are (transport.Transport.takes_lent)
+
+
 def data_header(context_id: int, length: int, control: int) -> bytes:
     """The header of a P-DATA-TF PDU with one PDV, whose fragment has `length` bytes (PS3.8 section 9.3.5)."""
     return _DATA_HEADER.pack(PduType.P_DATA_TF, length + PDV_OVERHEAD, length + 2, context_id, control)

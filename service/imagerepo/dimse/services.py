@@ -15,6 +15,7 @@ from imagerepo import telemetry
 from imagerepo.dicom import part10
 from imagerepo.dimse.messages import NO_ELEMENTS, Command, CommandField, Element, Status, Value
 from imagerepo.dimse.negotiate import PresentationContext
+from imagerepo.dimse.pdu import Framing
 from imagerepo.errors import (
     BadDicomError,
     BadRequestError,
@@ -84,9 +85,8 @@ class Exchange(Protocol):
         """The association's accepted presentation contexts, by ID."""
         ...
 
-    @property
-    def peer_max_length(self) -> int:
-        """Bytes of the largest PDU that the peer receives, after the header; 0: any."""
+    def framing(self, context: PresentationContext) -> Framing:
+        """How data sets are sent in a context."""
         ...
 
     def respond(

@@ -88,6 +88,11 @@ class TlsTransport:
         """The certificate that the peer showed and that was verified, in DER; None: none."""
         return self._tls.getpeercert(binary_form=True)
 
+    @property
+    def takes_lent(self) -> bool:
+        """It is encrypted here."""
+        return False
+
     def limit_sending(self, seconds: float) -> None:
         """Raise SilenceError when the peer takes nothing for so many seconds."""
         self._beneath.limit_sending(seconds)

@@ -39,6 +39,11 @@ class Transport(Protocol):
     What receives or sends raises TransportClosedError or SilenceError.
     """
 
+    @property
+    def takes_lent(self) -> bool:
+        """Whether what is sent goes to the kernel without being looked at (ports.objects.Objects.lend)."""
+        ...
+
     def limit_sending(self, seconds: float) -> None:
         """Raise SilenceError when the peer takes nothing for so many seconds."""
         ...
@@ -70,16 +75,26 @@ class PlainTransport:
     def __init__(self, connection: socket.socket) -> None:
         """Prepare a connected socket, which stays its owner's to close."""
         self._connection = connection
+        self._sending_limit = self._receiving_limit = 0.0  # seconds, as the kernel has them
         connection.settimeout(None)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    @property
+    def takes_lent(self) -> bool:
+        """The kernel copies it."""
+        return True
+
     def limit_sending(self, seconds: float) -> None:
         """Raise SilenceError when the peer takes nothing for so many seconds."""
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
+        if seconds != self._sending_limit:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
+            self._sending_limit = seconds
 
     def limit_receiving(self, seconds: float) -> None:
         """Raise SilenceError when nothing comes for so many seconds."""
-        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+        if seconds != self._receiving_limit:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+            self._receiving_limit = seconds
 
     def receive(self, into: memoryview) -> int:
         """Wait for bytes; returns how many came, 0 at the end of the stream."""

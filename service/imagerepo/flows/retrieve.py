@@ -73,6 +73,14 @@ class Retrieve:
             self._objects.read_into(where, room[at : at + where.length])
             at += where.length
 
+    def lend(self, version: Version, offset: int, length: int) -> memoryview | None:
+        """A view of bytes of a version's Part 10 file for the kernel to send; blocks; see ports.objects.Objects.lend.
+
+        None: they cannot be lent, or lie in several places.
+        """
+        found = list(ranges_of(version, offset, length))
+        return self._objects.lend(found[0]) if len(found) == 1 else None
+
     def generation(self) -> int:
         """To be asked before versions are looked up whose bytes are read much later, for `check`."""
         return self._objects.generation()

@@ -25,6 +25,15 @@ class Objects(Protocol):
         """Likewise if that needs no waiting (it is in memory); else say so, `room` being undefined. Never blocks."""
         ...
 
+    def lend(self, where: Range) -> memoryview | None:
+        """A view of `where` to be handed to the kernel, which sends from it without a copy; blocks.
+
+        It must not be looked at: where the disk fails now, the kernel tells whoever sends, but a look would end the
+        process. Valid as long as it is referred to; what it shows may go as `generation` says, also after it was lent.
+        None: it cannot be lent; to read it tells why, or helps.
+        """
+        ...
+
     def generation(self) -> int:
         """A number that grows before bytes of anything that was deleted go; costs nothing.
 
@@ -37,5 +46,8 @@ class Objects(Protocol):
         ...
 
     def warm(self, ranges: Iterable[Range]) -> None:
-        """Bring what may be read soon into memory, where there is any for it; blocks, and raises nothing."""
+        """Bring what may be read soon into memory, where there is any for it; blocks, and raises nothing.
+
+        For a process that nobody waits for: a disk that fails may end it.
+        """
         ...

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagerepo.dimse.client.data import Bytes, FileData
+from imagerepo.dimse.pdu import Framing
 from imagerepo.errors import DamagedError
 
 
@@ -23,7 +24,7 @@ def fragments(stream: bytes) -> list[tuple[int, int, bytes]]:
 
 
 def sent(data: Bytes | FileData, max_length: int) -> list[tuple[int, int, bytes]]:
-    return fragments(b"".join(bytes(part) for buffers in data.fragments(7, max_length) for part in buffers))
+    return fragments(b"".join(bytes(part) for buffers in data.fragments(Framing(7, max_length)) for part in buffers))
 
 
 @given(st.binary(min_size=2, max_size=3000), st.integers(32, 1000))

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryObjects
+from imagerepo.dimse import outgoing
 from imagerepo.dimse.outgoing import BATCH, DataSets
+from imagerepo.dimse.pdu import Framing
 from imagerepo.errors import DamagedError, NotFoundError
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Range, Version
@@ -46,8 +48,8 @@ def values(pdus: bytes, context_id: int, max_length: int) -> Iterator[bytes]:
         at += 6 + length
 
 
-def sent(data_sets: DataSets, version: Version, context_id: int, max_length: int) -> bytes:
-    return b"".join(bytes(one) for batch in data_sets(version).fragments(context_id, max_length) for one in batch)
+def sent(data_sets: DataSets, version: Version, framing: Framing) -> bytes:
+    return b"".join(bytes(one) for batch in data_sets(version).fragments(framing) for one in batch)
 
 
 def shortened(version: Version, size: int) -> Version:
@@ -61,14 +63,14 @@ def shortened(version: Version, size: int) -> Version:
     ),
     max_length=st.one_of(st.just(0), st.integers(4096, 3 << 20), st.sampled_from([16384, 16382, BATCH, BATCH + 6])),
     context_id=st.sampled_from([1, 3, 255]),
+    lent=st.booleans(),
 )
 def test_every_byte_is_sent_once_in_pdus_of_the_peers_size(
-    stored: tuple[Retrieve, Version], size: int, max_length: int, context_id: int
+    stored: tuple[Retrieve, Version], size: int, max_length: int, context_id: int, *, lent: bool
 ) -> None:
     retrieve, version = stored
-    fragments = list(
-        values(sent(DataSets(retrieve), shortened(version, size), context_id, max_length), context_id, max_length)
-    )
+    framing = Framing(context_id, max_length, lent)
+    fragments = list(values(sent(DataSets(retrieve), shortened(version, size), framing), context_id, max_length))
     assert b"".join(fragments) == data_set_of(FILE.part10)[:size]
     assert all(len(one) % 2 == 0 for one in fragments[:-1])
 
@@ -80,7 +82,7 @@ def test_a_room_is_used_again_for_another_context_and_size(stored: tuple[Retriev
     for _ in range(50):
         size, max_length = chosen.randrange(1, 2_000_000), chosen.choice((0, 4096, 16384, 262144))
         context_id = chosen.choice((1, 3))
-        pdus = sent(data_sets, shortened(version, size), context_id, max_length)
+        pdus = sent(data_sets, shortened(version, size), Framing(context_id, max_length))
         assert b"".join(values(pdus, context_id, max_length)) == data_set_of(FILE.part10)[:size]
 
 
@@ -91,7 +93,7 @@ def test_threads_that_send_at_once_do_not_share_a_room(stored: tuple[Retrieve, V
 
     def send(context_id: int) -> None:
         for _ in range(10):
-            pdus = sent(data_sets, version, context_id, 16384)
+            pdus = sent(data_sets, version, Framing(context_id, 16384))
             if b"".join(values(pdus, context_id, 16384)) != data_set_of(FILE.part10):
                 wrong.append(context_id)
 
@@ -103,12 +105,25 @@ def test_threads_that_send_at_once_do_not_share_a_room(stored: tuple[Retrieve, V
     assert not wrong
 
 
-def test_bytes_that_are_not_there_are_an_error_before_anything_is_sent(stored: tuple[Retrieve, Version]) -> None:
+def test_what_is_lent_piece_by_piece_is_whole(
+    stored: tuple[Retrieve, Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrieve, version = stored
+    monkeypatch.setattr(outgoing, "LENT", 300_001)
+    for max_length in (0, 4096, 262144):
+        pdus = sent(DataSets(retrieve), version, Framing(1, max_length, takes_lent=True))
+        assert b"".join(values(pdus, 1, max_length)) == data_set_of(FILE.part10)
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_bytes_that_are_not_there_are_an_error_before_anything_is_sent(
+    stored: tuple[Retrieve, Version], *, lent: bool
+) -> None:
     retrieve, version = stored
     (where,) = version.copy.ranges
     gone = replace(version, copy=replace(version.copy, ranges=(Range(where.store, "gone", 0, where.length),)))
     with pytest.raises(DamagedError):
-        next(DataSets(retrieve)(gone).fragments(1, 16384))
+        next(DataSets(retrieve)(gone).fragments(Framing(1, 16384, lent)))
 
 
 class Reclaiming(MemoryObjects):
@@ -136,17 +151,23 @@ def delete(memory: Memory) -> None:
     memory.gone["default", FILE.instance] = 1
 
 
-def test_what_was_deleted_while_it_is_sent_goes_no_further(doomed: tuple[Memory, DataSets, Version]) -> None:
+@pytest.mark.parametrize("lent", [False, True])
+def test_what_was_deleted_while_it_is_sent_goes_no_further(
+    doomed: tuple[Memory, DataSets, Version], *, lent: bool
+) -> None:
     memory, data_sets, version = doomed
-    fragments = data_sets(version).fragments(1, 16384)
+    fragments = data_sets(version).fragments(Framing(1, 16384, lent))
     next(fragments)
     delete(memory)
     with pytest.raises(NotFoundError):
         next(fragments)
 
 
-def test_what_was_deleted_while_it_waited_for_its_turn_is_not_sent(doomed: tuple[Memory, DataSets, Version]) -> None:
+@pytest.mark.parametrize("lent", [False, True])
+def test_what_was_deleted_while_it_waited_for_its_turn_is_not_sent(
+    doomed: tuple[Memory, DataSets, Version], *, lent: bool
+) -> None:
     memory, data_sets, version = doomed
     delete(memory)
     with pytest.raises(NotFoundError):
-        next(data_sets(version).fragments(1, 16384))
+        next(data_sets(version).fragments(Framing(1, 16384, lent)))

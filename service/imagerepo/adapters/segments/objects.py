@@ -109,21 +109,33 @@ class LocalObjects:
             return
         for where in ranges:
             with contextlib.suppress(DamagedError, OSError):  # whoever reads it is told
-                os.posix_fadvise(self._descriptor(where).number, where.offset, where.length, _WILL_NEED)
+                # Mostly it is there already, which its last byte tells sooner than a walk through all its pages.
+                last = replace(where, offset=where.offset + where.length - 1, length=1)
+                if where.length and not self.read_at_hand(last, memoryview(bytearray(1))):
+                    os.posix_fadvise(self._descriptor(where).number, where.offset, where.length, _WILL_NEED)
 
     def warm(self, ranges: Iterable[Range]) -> None:
         """Fill the page cache through a mapping, which asks for pages as large as there are.
 
-        Pages that a read or POSIX_FADV_WILLNEED brings are small, and are slower to read ever after.
+        Pages that a read or POSIX_FADV_WILLNEED brings are small, and are slower to read ever after. Each is looked at
+        once: a virtual machine's host may have to find the memory first, and what the disk wrote there does not count.
         """
         for where in _runs(ranges):
-            with contextlib.suppress(DamagedError, OSError, ValueError):  # whoever reads it is told
-                start = where.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-                length = where.offset + where.length - start
-                with mmap.mmap(self._descriptor(where).number, length, offset=start, access=mmap.ACCESS_READ) as pages:
-                    if _HUGE is not None:
-                        pages.madvise(_HUGE)
-                    pages.madvise(_POPULATE_READ)
+            if (lent := self.lend(where)) is not None:
+                bytes(lent[:: mmap.PAGESIZE])
+
+    def lend(self, where: Range) -> memoryview | None:
+        """A view of the page cache itself, filled before it is given."""
+        start = where.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        length = where.offset + where.length - start
+        try:
+            pages = mmap.mmap(self._descriptor(where).number, length, offset=start, access=mmap.ACCESS_READ)
+            if _HUGE is not None:
+                pages.madvise(_HUGE)
+            pages.madvise(_POPULATE_READ)
+        except (DamagedError, OSError, ValueError):
+            return None
+        return memoryview(pages)[where.offset - start :]
 
     def generation(self) -> int:
         """How often bytes of what was deleted began to be given back."""

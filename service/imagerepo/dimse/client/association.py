@@ -32,7 +32,7 @@ from imagerepo.dimse.messages import (
     response,
 )
 from imagerepo.dimse.negotiate import PresentationContext
-from imagerepo.dimse.pdu import InvalidPduError, PduReader, PduType
+from imagerepo.dimse.pdu import Framing, InvalidPduError, PduReader, PduType
 from imagerepo.dimse.tls import HandshakeError
 from imagerepo.dimse.transport import EndedError, SilenceError, TransportClosedError
 from imagerepo.errors import PeerError
@@ -125,10 +125,9 @@ class Connection:
         """What became of each proposed context, by ID."""
         return self._accepted.answers
 
-    @property
-    def peer_max_length(self) -> int:
-        """Bytes of the largest PDU that is sent, after its header."""
-        return self._channel.max_length
+    def framing(self, context: PresentationContext) -> Framing:
+        """How data sets are sent in a context."""
+        return self._channel.framing(context)
 
     @property
     def implementation(self) -> str:

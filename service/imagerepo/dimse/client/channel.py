@@ -15,6 +15,7 @@ from imagerepo.dimse.pdu import (
     Abort,
     AbortReason,
     AbortSource,
+    Framing,
     InvalidPduError,
     PduReader,
     PduType,
@@ -66,6 +67,10 @@ class Channel:
         theirs = accepted.user.max_length
         self.max_length = min(theirs, max_pdu) if theirs else max_pdu  # bytes of a PDU sent, after its header
 
+    def framing(self, context: PresentationContext) -> Framing:
+        """How data sets are sent in a context."""
+        return Framing(context.id, self.max_length, self._reader.transport.takes_lent)
+
     def send(self, context: PresentationContext, command_set: bytes, data: "Outgoing | None" = None) -> None:
         """Send a message."""
         command = data_pdus(context.id, command_set, _COMMAND, self.max_length)
@@ -74,7 +79,7 @@ class Channel:
             return
         # The command leaves with the first bytes of its data set: one segment less to wait for.
         waiting: tuple[bytes, ...] = (command,)
-        for buffers in data.fragments(context.id, self.max_length):
+        for buffers in data.fragments(self.framing(context)):
             self._reader.send_all((*waiting, *buffers))
             waiting = ()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, data_header, data_pdus
+from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, Framing, data_header, data_pdus
 from imagerepo.errors import DamagedError
 from imagerepo.model.arrival import Buffer
 
@@ -22,9 +22,9 @@ class Bytes:
 
     data: bytes
 
-    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+    def fragments(self, framing: Framing) -> Iterator[Sequence[Buffer]]:
         """All of it at once."""
-        yield (data_pdus(context_id, self.data, 0, max_length),)
+        yield (data_pdus(framing.context_id, self.data, 0, framing.max_length),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class FileData:
     offset: int  # bytes; where it begins
     size: int  # bytes of the whole file
 
-    def fragments(self, context_id: int, max_length: int) -> Iterator[Sequence[Buffer]]:
+    def fragments(self, framing: Framing) -> Iterator[Sequence[Buffer]]:
         """PDUs in batches, from one buffer that is used again; fragments but the last one are of even length.
 
         Raises:
             DamagedError: the file has become shorter since, or cannot be read.
         """
-        step = ((max_length or _AT_ONCE) - PDV_OVERHEAD) & ~1
+        step = ((framing.max_length or _AT_ONCE) - PDV_OVERHEAD) & ~1
         left = self.size - self.offset
         room = memoryview(bytearray(min(max(_AT_ONCE // step, 1) * step, left)))
         try:
@@ -51,7 +51,7 @@ class FileData:
                     batch = room[: min(len(room), left)]
                     _fill(file.readinto, batch)
                     left -= len(batch)
-                    yield _pdus(batch, context_id, step, LAST if not left else 0)
+                    yield _pdus(batch, framing.context_id, step, LAST if not left else 0)
         except (OSError, EOFError) as error:
             raise DamagedError(f"{self.path} cannot be read: {error}") from error
 

@@ -79,7 +79,7 @@ class Storing:
     def begun(self, kind: Kind, data: Outgoing) -> Outgoing:
         """The data set of what comes next, its first bytes read if its context is known; raises what that does."""
         context = self._contexts.get(kind)
-        return data if context is None else Begun(data, context.id, self._connection.peer_max_length)
+        return data if context is None else Begun(data, self._connection.framing(context))
 
     def store(self, kind: Kind, instance_uid: str, data: Outgoing, meanwhile: Callable[[], object] = _nothing) -> Sent:
         """Send one instance, wait for the answer; after an error the next one opens another association.
