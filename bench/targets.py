@@ -35,6 +35,7 @@ TARGETS: Mapping[tuple[str, str], Target] = {
     ("cmove-500", "instances"): Target({"orthanc": 2}),
     ("cmove-500", "of our sender from memory"): Target(bound=0.7),
     ("cget-500", "instances"): Target({"orthanc": 2}),
+    ("delete-500", "gone"): Target(bound=0.05),
     ("scale", "C-FIND p95, many ÷ few"): Target(bound=1.5),
     ("qido", "requests"): Target({"orthanc": 10}),
     ("scale", "QIDO p95, many ÷ few"): Target(bound=1.5),

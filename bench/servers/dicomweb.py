@@ -29,6 +29,10 @@ class Repository(Server):
     def series_zip(self, series: str) -> str:
         """Path of a series as a zip file."""
 
+    @abstractmethod
+    def deletion(self, study: str) -> str:
+        """Path whose DELETE removes a study."""
+
     def kept(self, instance: Instance) -> bytes:
         """What of an instance must come back byte for byte: all of its data set."""
         return instance.data_set()

@@ -61,6 +61,10 @@ class Imagerepo(Repository):
             studies += len(page)
             total += sum(self.count_found(study["0020000D"]["Value"][0]) for study in page)
 
+    def deletion(self, study: str) -> str:
+        """Path of a study, with the reason that is asked for."""
+        return f"{self.study(study)}?reason=bench"
+
     def series_zip(self, series: str) -> str:
         """Path of a series as a zip file."""
         return f"/series/{series}"

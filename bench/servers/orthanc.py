@@ -76,8 +76,15 @@ class Orthanc(Repository):
         """Pixels only: dcmtk parses what comes by C-STORE and writes the header anew."""
         return instance.pixels()
 
+    def deletion(self, study: str) -> str:
+        """Path of a study by the identifier that Orthanc gave it."""
+        return f"/studies/{self._identifier('studies', 'StudyInstanceUID', study)}"
+
     def series_zip(self, series: str) -> str:
         """Path of a series as a zip file, by the identifier that Orthanc gave it."""
-        identifiers = json.loads(content(self.http_port, "/series?expand", "application/json"))
-        found = next(one["ID"] for one in identifiers if one["MainDicomTags"]["SeriesInstanceUID"] == series)
-        return f"/series/{found}/archive"
+        return f"/series/{self._identifier('series', 'SeriesInstanceUID', series)}/archive"
+
+    def _identifier(self, kind: str, tag: str, uid: str) -> str:
+        """The identifier that Orthanc gave to what has a UID."""
+        all_ = json.loads(content(self.http_port, f"/{kind}?expand", "application/json"))
+        return str(next(one["ID"] for one in all_ if one["MainDicomTags"][tag] == uid))
