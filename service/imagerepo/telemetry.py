@@ -44,6 +44,7 @@ ingest_bytes = Counter("imagerepo_ingest_bytes_total", "Bytes of instances store
 ingest_step_duration = Histogram(
     "imagerepo_ingest_step_duration_seconds", "Time in each step of ingest.", ["step"], buckets=_SECONDS
 )
+deleted_instances = Counter("imagerepo_deleted_instances_total", "Instances deleted.", ["institution"])
 retrieved_bytes = Counter(
     "imagerepo_retrieved_bytes_total", "Bytes of instances sent to readers.", ["institution", "tier"]
 )

@@ -73,6 +73,8 @@ def test_what_a_url_names_is_gone_when_it_is_answered_and_the_rest_is_not(
         assert get(server.http, f"/image/{ct(9, study=2).instance}")[0] == 200
         found = json.loads(get(server.http, f"/dicom-web/instances?StudyInstanceUID={uid(1)}")[1] or "[]")
         assert len(found) == len(left)
+        counted = f'imagerepo_deleted_instances_total{{institution="default"}} {3 - len(left)}.0'
+        assert counted in get(server.http, "/metrics")[1].decode().splitlines()
         assert ask(server, "DELETE", path)[0] == 404
         assert server.stop() == 0
     (entry,) = [one for one in journal(tmp_path / "data") if one["action"] == "delete"]

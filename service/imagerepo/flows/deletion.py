@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from imagerepo import telemetry
 from imagerepo.errors import BadRequestError, HeldError, UnavailableError
 from imagerepo.model.caller import Caller
 from imagerepo.model.events import Action, ChangeRequest, CommitKind, JournalRequest
@@ -45,11 +46,13 @@ class Deletion:
         names = (study, scope.series_uid, scope.instance_uid)
         request = ChangeRequest(caller, Action.DELETE, datetime.now(UTC), *names, _reason(reason))
         try:
-            return self._commit(request)
+            deleted = self._commit(request)
         except HeldError as error:
             detail = (("reason", f"deletion of {request.name}: {error}"),)
             self._commits.commit([JournalRequest(caller, Action.REFUSE, request.at, detail)])
             raise
+        telemetry.deleted_instances.labels(caller.institution).inc(deleted)
+        return deleted
 
     def hold(self, caller: Caller, study: Uid, reason: str) -> None:
         """Have nothing of a study deleted from now on; a hold that is set already gets the new reason.

@@ -1,4 +1,4 @@
-"""Bring what has arrived into memory, and make its DICOM JSON, before anybody asks for it, while it is quiet.
+"""Make the DICOM JSON of what has arrived, and bring it into memory, before anybody asks for it, while it is quiet.
 
 Large instances went past the page cache on their way to the disk. What has just arrived is what is read next: by a
 viewer, by a node that it is moved or forwarded to.
@@ -7,6 +7,7 @@ What is ready is found in the cache, so nothing has to be remembered: ended at a
 latest arrivals. What it does not reach is made on demand, as before.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -22,6 +23,8 @@ WARMED: Final = 1 << 30
 """Bytes brought into memory between two times that nothing was left to be done: a burst may be larger than memory."""
 _BATCH: Final = 50  # instances made, and put into the cache, at a time
 _BUSY: Final = 10  # arrivals between two looks from which on ingest has the machine to itself
+LATER: Final = 5
+"""Looks until what arrived is brought into memory: whoever asks for it at once has the disk to himself."""
 
 
 class Readying:
@@ -29,33 +32,41 @@ class Readying:
 
     def __init__(self, index: Index, retrieve: Retrieve, metadata: Metadata, has_room: Callable[[], bool]) -> None:
         """Begin with the latest; `has_room` says whether the disk has."""
-        self._retrieve = retrieve
         self._index = index
+        self._retrieve = retrieve
         self._metadata = metadata
         self._has_room = has_room
         self._latest = index.last_arrival()
-        self._reached = 0
+        self._seen = deque([0], maxlen=LATER)  # the latest at each look
+        self._made = self._warmed = 0  # positions up to which that is done
         self._to_warm = WARMED  # bytes
 
     def look(self) -> bool:
-        """See what has arrived since the last look; whether there is something to be made, and it is quiet."""
+        """See what has arrived since the last look; whether there is something to be done, and it is quiet."""
         latest = self._index.last_arrival()
         arrived, self._latest = len(self._index.arrivals(self._latest, _BUSY)), latest
-        self._reached = max(self._reached, latest - BACKLOG)
-        return arrived < _BUSY and self._reached < latest and self._has_room()
+        self._seen.append(latest)
+        self._made = max(self._made, latest - BACKLOG)
+        self._warmed = max(self._warmed, latest - BACKLOG)
+        return arrived < _BUSY and self._is_behind() and self._has_room()
 
     def make(self) -> bool:
-        """Make a batch; whether there is more."""
-        page = self._index.arrivals(self._reached, _BATCH)
-        versions = [version for _, version in page]
-        self._warm(versions)
-        for some in slices(versions):
-            self._metadata.make_ahead(some)
-        self._reached = page[-1][0] if page else self._latest
-        if self._reached < self._latest:
-            return True
-        self._to_warm = WARMED
-        return False
+        """Do some of it; whether there is more."""
+        if self._made < self._latest:
+            page = self._index.arrivals(self._made, _BATCH)
+            for some in slices([version for _, version in page]):
+                self._metadata.make_ahead(some)
+            self._made = page[-1][0] if page else self._latest
+        else:
+            page = self._index.arrivals(self._warmed, _BATCH)
+            self._warm(version for _, version in page)
+            self._warmed = page[-1][0] if page else self._latest
+            if self._warmed >= self._latest:
+                self._to_warm = WARMED
+        return self._is_behind()
+
+    def _is_behind(self) -> bool:
+        return self._made < self._latest or self._warmed < self._seen[0]
 
     def _warm(self, versions: Iterable[Version]) -> None:
         chosen: list[Version] = []

@@ -1,10 +1,10 @@
-"""The settings file, looked at again now and then: what cannot be used is logged and changes nothing."""
+"""The settings file, looked at again now and then: what cannot be used, or not yet, is logged and changes nothing."""
 
 import logging
 from pathlib import Path
 
 from imagerepo.errors import SettingsError
-from imagerepo.settings import Settings, load, reloaded
+from imagerepo.settings import RELOADED, Settings, load, reloaded
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ class SettingsFile:
         self._file = file
         self._settings = settings
         self._seen: tuple[int, int] | None = None
+        self._said: Settings | None = None  # by the file alone, when it was last read
 
     def changed(self) -> Settings | None:
         """The settings with what is read again, if the file has changed since it was last asked."""
@@ -29,10 +30,15 @@ class SettingsFile:
             return None
         self._seen = stamp
         try:
-            found = reloaded(self._settings, load(self._file, {}))
+            says = load(self._file, {})
+            found = reloaded(self._settings, says)
         except SettingsError as error:
             log.error("settings.not_reloaded", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
             return None
+        waiting = _changed_for_later(self._said or says, says)
+        self._said = says
+        if waiting:
+            log.warning("settings.wait_for_restart", extra={"settings": ", ".join(waiting)})
         if found == self._settings:
             return None
         self._settings = found
@@ -47,3 +53,9 @@ class SettingsFile:
         except OSError:
             return None
         return (stat.st_mtime_ns, stat.st_size)
+
+
+def _changed_for_later(before: Settings, now: Settings) -> list[str]:
+    """Names of settings that differ, and are read at a start alone."""
+    names = (name for name in Settings.model_fields if name not in RELOADED)
+    return [name for name in names if getattr(before, name) != getattr(now, name)]

@@ -21,6 +21,7 @@ from imagerepo.errors import DamagedError
 from imagerepo.model.instance import Range
 
 _GAP = 64 << 10  # bytes between two ranges that are brought with them: the journal's lines, and headers
+_LONG = 64 << 10  # bytes
 _OPEN = 256  # descriptors kept
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _WILL_NEED: int | None = getattr(os, "POSIX_FADV_WILLNEED", None)
@@ -109,10 +110,13 @@ class LocalObjects:
             return
         for where in ranges:
             with contextlib.suppress(DamagedError, OSError):  # whoever reads it is told
-                # Mostly it is there already, which its last byte tells sooner than a walk through all its pages.
-                last = replace(where, offset=where.offset + where.length - 1, length=1)
-                if where.length and not self.read_at_hand(last, memoryview(bytearray(1))):
+                if where.length < _LONG or not self._ends_at_hand(where):
                     os.posix_fadvise(self._descriptor(where).number, where.offset, where.length, _WILL_NEED)
+
+    def _ends_at_hand(self, where: Range) -> bool:
+        """Whether its last byte is: mostly all of it is then, and a walk through its pages would take longer."""
+        last = Range(where.store, where.key, where.offset + where.length - 1, 1)
+        return self.read_at_hand(last, memoryview(bytearray(1)))
 
     def warm(self, ranges: Iterable[Range]) -> None:
         """Fill the page cache through a mapping, which asks for pages as large as there are.
