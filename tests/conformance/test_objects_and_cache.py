@@ -1,5 +1,6 @@
 """ports.objects.Objects and ports.index.MetadataCache."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -43,6 +44,17 @@ def test_an_object_that_is_missing_or_too_short_is_damaged(archive: Archive, ver
         archive.objects.expect([wrong])
         archive.objects.warm([wrong, where])
         assert archive.objects.lend(wrong) is None
+
+
+def test_what_is_expected_comes_nearer_though_its_ends_are_there(archive: Archive) -> None:
+    file = ct(21, size=512 << 10)  # of a size whose ends alone go through the page cache
+    archive.commits.commit([store(file)])
+    (where,) = archive.index.version(Scope("default", instance_uid=Uid(file.instance))).copy.ranges
+    archive.objects.expect([where])
+    middle = replace(where, offset=where.offset + (300 << 10), length=1)
+    until = time.monotonic() + 10
+    while not archive.objects.read_at_hand(middle, memoryview(bytearray(1))):
+        assert time.monotonic() < until
 
 
 def test_what_was_warmed_is_at_hand(archive: Archive) -> None:

@@ -109,7 +109,10 @@ class _Sender:
             Element.PRIORITY: self._priority,
             Element.AFFECTED_SOP_INSTANCE_UID: ready.version.instance_uid,
         }
-        answer = self._exchange.call(ready.context, command, ready.data, meanwhile)
+        try:
+            answer = self._exchange.call(ready.context, command, ready.data, meanwhile)
+        except DamagedError as error:
+            raise _broken_off(error) from error
         return Sent(answer.number(Element.STATUS) or 0, answer.text(Element.ERROR_COMMENT))
 
 
@@ -148,5 +151,9 @@ class _Begun(Begun):
         try:
             yield from super().fragments(framing)
         except (DamagedError, NotFoundError) as error:
-            log.exception("dimse.retrieve.broken_off")
-            raise BrokenOffError(str(error)) from error
+            raise _broken_off(error) from error
+
+
+def _broken_off(error: DamagedError | NotFoundError) -> BrokenOffError:
+    log.error("dimse.retrieve.broken_off", extra={"reason": str(error)})
+    return BrokenOffError(str(error))

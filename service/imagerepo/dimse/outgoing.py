@@ -1,7 +1,8 @@
 """What can be sent as the data set of a message: above all what is stored, without looking at it.
 
-The bytes of a stored data set are read into a buffer that is used again and again, so that it stays in the processor's
-cache. The headers that PDUs need stand beside the buffer and are made once: most batches are one read and one write.
+What the page cache holds is sent from there. Else, over TLS, and at the end of each data set, bytes are read into a
+buffer that is used again and again, so that it stays in the processor's cache. The headers that PDUs need stand beside
+it and are made once.
 
 Source: PS3.8 section 9.3.5 (P-DATA-TF), Annex E (PDV encoding).
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from imagerepo import telemetry
-from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, Framing, data_header
+from imagerepo.dimse.pdu import LAST, Framing, data_header, pdus, step
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Version
@@ -26,6 +27,7 @@ AHEAD: Final = 4 << 20
 LENT: Final = 4 << 20
 """Bytes sent uncopied at once at the most."""
 _COPIED: Final = 4096  # bytes at the end of a data set, at the least
+_MOST_PDUS: Final = 500  # in what is sent uncopied at once: a socket takes about as many buffers
 _WORTH_LENDING: Final = 64 << 10  # bytes: to map fewer takes longer than to copy them
 
 _IDLE_ROOMS: Final = 16  # kept for the next data set
@@ -55,12 +57,12 @@ class Room:
 
     def lay_out(self, framing: Framing) -> memoryview:
         """Prepare for a context and the peer's largest PDU; the room that one batch has."""
-        step = _step(framing, BATCH)
-        if (framing.context_id, step) != (self._context_id, self._step):
-            self._context_id, self._step = framing.context_id, step
-            self._size = BATCH // step * step
-            header = data_header(framing.context_id, step, 0)
-            parts = (self._view[start : start + step] for start in range(0, self._size, step))
+        size = step(framing, BATCH)
+        if (framing.context_id, size) != (self._context_id, self._step):
+            self._context_id, self._step = framing.context_id, size
+            self._size = BATCH // size * size
+            header = data_header(framing.context_id, size, 0)
+            parts = (self._view[start : start + size] for start in range(0, self._size, size))
             self._whole = [one for part in parts for one in (header, part)]
         return self._view[: self._size]
 
@@ -111,7 +113,7 @@ class StoredDataSet:
     version: Version
 
     def fragments(self, framing: Framing) -> Iterator[Sequence[Buffer]]:
-        """PDUs in batches, each read when it is asked for.
+        """PDUs in batches, each lent or read when it is asked for.
 
         Raises:
             DamagedError: the bytes cannot be read.
@@ -122,9 +124,9 @@ class StoredDataSet:
         at, known = version.layout.data_set_offset, self.rooms.generation
         if framing.takes_lent:
             before = self.retrieve.generation()
-            while (lent := self._lent(at, known)) is not None:
+            while (lent := self._lent(at, known, min(LENT, _MOST_PDUS * step(framing, LENT)))) is not None:
                 known = before
-                yield _pdus(lent, framing)
+                yield pdus(lent, framing)
                 at += len(lent)
                 sent.inc(len(lent))
                 before = self.retrieve.generation()
@@ -132,16 +134,19 @@ class StoredDataSet:
             yield buffers
             sent.inc(size)
 
-    def _lent(self, at: int, known: int) -> memoryview | None:
+    def _lent(self, at: int, known: int, most: int) -> memoryview | None:
         """Bytes from `at` on that are sent uncopied; None: the rest is copied, so that it is seen to be theirs still.
 
         What was lent can be given back while it is sent. The peer has no data set then: it lacks its end.
         """
-        size = min(LENT, self.version.size - _COPIED - at) & ~1
+        left = self.version.size - at
+        size = min(most, left - _COPIED) & ~1
         if size < _WORTH_LENDING:
             return None
         self.retrieve.check((self.version,), known)
-        return self.retrieve.lend(self.version, at, size)
+        # Through the end where that is near: should it be missing, nothing is sent.
+        lent = self.retrieve.lend(self.version, at, min(most + _COPIED, left))
+        return None if lent is None else lent[:size]
 
     def _copied(self, framing: Framing, at: int, known: int) -> Iterator[tuple[int, Sequence[Buffer]]]:
         retrieve, version, end = self.retrieve, self.version, self.version.size
@@ -157,22 +162,6 @@ class StoredDataSet:
                 if at < end:
                     retrieve.expect(((version, at, min(AHEAD, end - at)),))
                 yield size, room.pdus(size, 0 if at < end else LAST)
-
-
-def _step(framing: Framing, most: int) -> int:
-    """Bytes of a fragment, but for the last one: even, as the elements of a data set are."""
-    return min(framing.max_length - PDV_OVERHEAD, most) & ~1 if framing.max_length else most
-
-
-def _pdus(view: memoryview, framing: Framing) -> Sequence[Buffer]:
-    """PDUs of bytes amid a data set."""
-    step = _step(framing, min(len(view), BATCH))
-    header = data_header(framing.context_id, step, 0)
-    buffers: list[Buffer] = []
-    for start in range(0, len(view), step):
-        part = view[start : start + step]
-        buffers += (header if len(part) == step else data_header(framing.context_id, len(part), 0), part)
-    return buffers
 
 
 class Begun:

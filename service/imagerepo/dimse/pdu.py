@@ -27,6 +27,7 @@ _DATA_HEADER: Final = struct.Struct(">BxIIBB")  # of a P-DATA-TF PDU and its fir
 LAST: Final = 2
 """The bit of the message control header that marks a last fragment (PS3.8 Annex E.2)."""
 PDV_OVERHEAD: Final = 6
+_LARGEST: Final = 640 << 10  # bytes of a fragment where the peer takes any
 """Bytes in a PDU of one PDV beside its fragment."""
 _ABORT: Final = struct.Struct(">BxIxxBB")
 _REJECT: Final = struct.Struct(">BxIxBBB")
@@ -311,12 +312,30 @@ class Framing:
 
     context_id: int  # of the presentation context
     max_length: int  # bytes of the largest PDU that the peer receives, after its header; 0: any
-    takes_lent: bool = False  # whether the buffers go to the kernel as they are (transport.Transport.takes_lent)
+    takes_lent: bool  # whether the buffers go to the kernel as they are (transport.Transport.takes_lent)
 
 
 def data_header(context_id: int, length: int, control: int) -> bytes:
     """The header of a P-DATA-TF PDU with one PDV, whose fragment has `length` bytes (PS3.8 section 9.3.5)."""
     return _DATA_HEADER.pack(PduType.P_DATA_TF, length + PDV_OVERHEAD, length + 2, context_id, control)
+
+
+def step(framing: Framing, most: int) -> int:
+    """Bytes of a fragment, but for the last one: even, as the elements of a data set are; at most about `most`."""
+    return min(framing.max_length - PDV_OVERHEAD, most) & ~1 if framing.max_length else most & ~1
+
+
+def pdus(part: memoryview, framing: Framing, control: int = 0) -> list[Buffer]:
+    """Some of a data set as P-DATA-TF PDUs; `control` is the message control header of the last one."""
+    size = step(framing, _LARGEST)
+    whole = data_header(framing.context_id, size, 0)
+    buffers: list[Buffer] = []
+    for start in range(0, len(part), size):
+        value = part[start : start + size]
+        last = start + size >= len(part)
+        is_whole = len(value) == size and not last
+        buffers += (whole if is_whole else data_header(framing.context_id, len(value), control if last else 0), value)
+    return buffers
 
 
 def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> bytes:

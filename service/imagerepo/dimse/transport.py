@@ -5,11 +5,13 @@ The one seam between DIMSE and how bytes travel: plain TCP here, TLS beside it.
 Source: PS3.8 section 9.1 (use of TCP).
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from imagerepo.errors import DamagedError
 from imagerepo.model.arrival import Buffer
 
 _TIMEVAL: Final = struct.Struct("@ll")
@@ -75,7 +77,7 @@ class PlainTransport:
     def __init__(self, connection: socket.socket) -> None:
         """Prepare a connected socket, which stays its owner's to close."""
         self._connection = connection
-        self._sending_limit = self._receiving_limit = 0.0  # seconds, as the kernel has them
+        self._sending_limit = self._receiving_limit = b""  # as the kernel has them
         connection.settimeout(None)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -86,15 +88,15 @@ class PlainTransport:
 
     def limit_sending(self, seconds: float) -> None:
         """Raise SilenceError when the peer takes nothing for so many seconds."""
-        if seconds != self._sending_limit:
-            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
-            self._sending_limit = seconds
+        if (limit := _timeval(seconds)) != self._sending_limit:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            self._sending_limit = limit
 
     def limit_receiving(self, seconds: float) -> None:
         """Raise SilenceError when nothing comes for so many seconds."""
-        if seconds != self._receiving_limit:
-            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
-            self._receiving_limit = seconds
+        if (limit := _timeval(seconds)) != self._receiving_limit:
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self._receiving_limit = limit
 
     def receive(self, into: memoryview) -> int:
         """Wait for bytes; returns how many came, 0 at the end of the stream."""
@@ -118,7 +120,7 @@ class PlainTransport:
             raise TransportClosedError(str(error)) from error
 
     def send(self, buffers: Sequence[Buffer]) -> None:
-        """Send all of these, in order, as if they were one."""
+        """Send all of these, in order, as if they were one. Raises DamagedError if what was lent cannot be read."""
         try:
             if len(buffers) == 1:
                 self._connection.sendall(buffers[0])
@@ -132,6 +134,8 @@ class PlainTransport:
         except BlockingIOError as error:
             raise SilenceError from error
         except OSError as error:
+            if error.errno == errno.EFAULT:
+                raise DamagedError("what is stored cannot be read while it is sent; look at the disk") from error
             raise TransportClosedError(str(error)) from error
 
     def stop(self) -> None:

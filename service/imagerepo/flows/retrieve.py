@@ -74,7 +74,7 @@ class Retrieve:
             at += where.length
 
     def lend(self, version: Version, offset: int, length: int) -> memoryview | None:
-        """A view of bytes of a version's Part 10 file for the kernel to send; blocks; see ports.objects.Objects.lend.
+        """A view of bytes of a version's Part 10 file for the kernel to send; see ports.objects.Objects.lend.
 
         None: they cannot be lent, or lie in several places.
         """

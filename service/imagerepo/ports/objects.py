@@ -26,11 +26,11 @@ class Objects(Protocol):
         ...
 
     def lend(self, where: Range) -> memoryview | None:
-        """A view of `where` to be handed to the kernel, which sends from it without a copy; blocks.
+        """A view of `where` to be handed to the kernel, which sends from it without a copy; does not wait for a disk.
 
         It must not be looked at: where the disk fails now, the kernel tells whoever sends, but a look would end the
         process. Valid as long as it is referred to; what it shows may go as `generation` says, also after it was lent.
-        None: it cannot be lent; to read it tells why, or helps.
+        None: it is not at hand, or cannot be lent; then it is to be read.
         """
         ...
 

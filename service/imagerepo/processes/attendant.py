@@ -1,5 +1,6 @@
 """The parent's part in processes without a port: started beside the workers, and again if they died."""
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -14,7 +15,6 @@ from imagerepo.processes.spec import TASKS_WRITER, Spec
 log = logging.getLogger(__name__)
 
 _FIRST = 2.0  # seconds from the server's start to its own
-_IDLE: int | None = getattr(os, "SCHED_IDLE", None)
 _BACKOFF = 2.0  # from one start to the next at least
 
 
@@ -24,14 +24,13 @@ class Duty:
 
     name: str  # in logs, and of its module: NAME_worker
     niceness: int
-    idle: bool  # whether it runs only where nothing else wants to (sched(7), SCHED_IDLE)
     ended_within: float  # seconds after SIGTERM, then it is killed
     writer: str | None = None  # by which it writes to the data folder; None: it does not
 
 
-READYING = Duty("readying", 19, idle=True, ended_within=1.0)
+READYING = Duty("readying", 19, ended_within=1.0)
 # Behind whoever sends and reads, before what nobody waits for.
-TASKS = Duty("task", 5, idle=False, ended_within=4.0, writer=TASKS_WRITER)
+TASKS = Duty("task", 5, ended_within=4.0, writer=TASKS_WRITER)
 DUTIES = (READYING, TASKS)
 
 
@@ -56,11 +55,11 @@ class Attendant:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=self._descriptors
             )
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, self._duty.niceness)
-            if self._duty.idle and _IDLE is not None:
-                os.sched_setscheduler(self._process.pid, _IDLE, os.sched_param(0))
         except (ImagerepoError, sqlite3.Error, OSError) as error:
             log.warning("attendant.not_started", extra={"duty": self._duty.name, "reason": str(error)})
+            return
+        with contextlib.suppress(OSError):  # forbidden, or it has ended already
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, self._duty.niceness)
 
     def tick(self) -> None:
         """Start it a moment after the server; again if it died, but not over and over."""

@@ -1,4 +1,4 @@
-"""The process that works ahead of demand: where nothing else wants to run, without a port, and never missed.
+"""The process that works ahead of demand: of lowest priority, without a port, and never missed.
 
 It writes the metadata cache alone, whose loss costs time only: SIGTERM ends it after the batch at hand, and nothing
 happens if it is killed.

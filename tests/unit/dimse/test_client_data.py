@@ -24,7 +24,11 @@ def fragments(stream: bytes) -> list[tuple[int, int, bytes]]:
 
 
 def sent(data: Bytes | FileData, max_length: int) -> list[tuple[int, int, bytes]]:
-    return fragments(b"".join(bytes(part) for buffers in data.fragments(Framing(7, max_length)) for part in buffers))
+    return fragments(
+        b"".join(
+            bytes(part) for buffers in data.fragments(Framing(7, max_length, takes_lent=False)) for part in buffers
+        )
+    )
 
 
 @given(st.binary(min_size=2, max_size=3000), st.integers(32, 1000))

@@ -82,7 +82,7 @@ def test_a_room_is_used_again_for_another_context_and_size(stored: tuple[Retriev
     for _ in range(50):
         size, max_length = chosen.randrange(1, 2_000_000), chosen.choice((0, 4096, 16384, 262144))
         context_id = chosen.choice((1, 3))
-        pdus = sent(data_sets, shortened(version, size), Framing(context_id, max_length))
+        pdus = sent(data_sets, shortened(version, size), Framing(context_id, max_length, takes_lent=False))
         assert b"".join(values(pdus, context_id, max_length)) == data_set_of(FILE.part10)[:size]
 
 
@@ -93,7 +93,7 @@ def test_threads_that_send_at_once_do_not_share_a_room(stored: tuple[Retrieve, V
 
     def send(context_id: int) -> None:
         for _ in range(10):
-            pdus = sent(data_sets, version, Framing(context_id, 16384))
+            pdus = sent(data_sets, version, Framing(context_id, 16384, takes_lent=False))
             if b"".join(values(pdus, context_id, 16384)) != data_set_of(FILE.part10):
                 wrong.append(context_id)
 
@@ -171,3 +171,32 @@ def test_what_was_deleted_while_it_waited_for_its_turn_is_not_sent(
     delete(memory)
     with pytest.raises(NotFoundError):
         next(data_sets(version).fragments(Framing(1, 16384, lent)))
+
+
+class Shortened(MemoryObjects):
+    """Files that lost their end."""
+
+    def __init__(self, memory: Memory, left: int) -> None:
+        super().__init__(memory)
+        self.left = left  # bytes
+
+    def lend(self, where: Range) -> memoryview | None:
+        held = super().lend(where)
+        return None if held is not None and where.offset + where.length > self.left else held
+
+    def read(self, where: Range) -> bytes:
+        if where.offset + where.length > self.left:
+            raise DamagedError("it ends early")
+        return super().read(where)
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_of_an_image_whose_end_is_missing_nothing_is_sent(*, lent: bool) -> None:
+    memory = Memory()
+    repository = assemble(Settings(), memory, MemoryCommits(memory))
+    image = series(1, size=600_000)[0]
+    put(repository, [image.part10])
+    version = repository.index.version(Scope("default", image.study, image.series, image.instance))
+    data_sets = DataSets(Retrieve(repository.index, Shortened(memory, version.size - 100)))
+    with pytest.raises(DamagedError):
+        next(data_sets(version).fragments(Framing(1, 0, lent)))

@@ -22,6 +22,7 @@ from imagerepo.model.instance import Range
 
 _GAP = 64 << 10  # bytes between two ranges that are brought with them: the journal's lines, and headers
 _LONG = 64 << 10  # bytes
+_WARMED = 8 << 20  # bytes brought in at once
 _OPEN = 256  # descriptors kept
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _WILL_NEED: int | None = getattr(os, "POSIX_FADV_WILLNEED", None)
@@ -40,6 +41,16 @@ class _Descriptor:
 
     def __del__(self) -> None:
         os.close(self.number)
+
+
+@contextmanager
+def _reading(where: Range) -> Generator[None]:
+    """Say what could not be read where a disk fails."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise DamagedError(f"{where.key} cannot be read: {reason}; look at the disk") from error
 
 
 def _too_short(where: Range) -> DamagedError:
@@ -73,23 +84,25 @@ class LocalObjects:
     def read(self, where: Range) -> bytes:
         """Read all of `where`; blocks. Raises DamagedError."""
         descriptor = self._descriptor(where)
-        found = os.pread(descriptor.number, where.length, where.offset)
-        while len(found) < where.length:
-            more = os.pread(descriptor.number, where.length - len(found), where.offset + len(found))
-            if not more:
-                raise _too_short(where)
-            found += more
+        with _reading(where):
+            found = os.pread(descriptor.number, where.length, where.offset)
+            while len(found) < where.length:
+                more = os.pread(descriptor.number, where.length - len(found), where.offset + len(found))
+                if not more:
+                    raise _too_short(where)
+                found += more
         return found
 
     def read_into(self, where: Range, room: memoryview) -> None:
         """Fill `room` with all of `where`; blocks. Raises DamagedError."""
         descriptor = self._descriptor(where)
         done = 0
-        while done < where.length:
-            count = os.preadv(descriptor.number, [room[done:]], where.offset + done)
-            if not count:
-                raise _too_short(where)
-            done += count
+        with _reading(where):
+            while done < where.length:
+                count = os.preadv(descriptor.number, [room[done:]], where.offset + done)
+                if not count:
+                    raise _too_short(where)
+                done += count
 
     def read_at_hand(self, where: Range, room: memoryview) -> bool:
         """Fill `room` with all of `where` if the page cache holds it."""
@@ -110,13 +123,14 @@ class LocalObjects:
             return
         for where in ranges:
             with contextlib.suppress(DamagedError, OSError):  # whoever reads it is told
-                if where.length < _LONG or not self._ends_at_hand(where):
+                # It may be there already, which takes longer to find out by a walk through its pages.
+                if where.length < _LONG or not self._is_at_hand(where):
                     os.posix_fadvise(self._descriptor(where).number, where.offset, where.length, _WILL_NEED)
 
-    def _ends_at_hand(self, where: Range) -> bool:
-        """Whether its last byte is: mostly all of it is then, and a walk through its pages would take longer."""
-        last = Range(where.store, where.key, where.offset + where.length - 1, 1)
-        return self.read_at_hand(last, memoryview(bytearray(1)))
+    def _is_at_hand(self, where: Range) -> bool:
+        """Whether its middle is. Its ends may be in any case: their blocks are written through the page cache."""
+        middle = Range(where.store, where.key, where.offset + where.length // 2, 1)
+        return self.read_at_hand(middle, memoryview(bytearray(1)))
 
     def warm(self, ranges: Iterable[Range]) -> None:
         """Fill the page cache through a mapping, which asks for pages as large as there are.
@@ -125,21 +139,35 @@ class LocalObjects:
         once: a virtual machine's host may have to find the memory first, and what the disk wrote there does not count.
         """
         for where in _runs(ranges):
-            if (lent := self.lend(where)) is not None:
-                bytes(lent[:: mmap.PAGESIZE])
+            for start in range(where.offset, where.offset + where.length, _WARMED):
+                part = Range(where.store, where.key, start, min(_WARMED, where.offset + where.length - start))
+                with contextlib.suppress(DamagedError, OSError, ValueError):  # whoever reads it is told
+                    self._warm(part)
+
+    def _warm(self, where: Range) -> None:
+        pages, offset = self._map(where)
+        if _HUGE is not None:
+            with contextlib.suppress(OSError):  # a kernel without them
+                pages.madvise(_HUGE)
+        pages.madvise(_POPULATE_READ)
+        bytes(memoryview(pages)[offset :: mmap.PAGESIZE])
 
     def lend(self, where: Range) -> memoryview | None:
-        """A view of the page cache itself, filled before it is given."""
-        start = where.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-        length = where.offset + where.length - start
+        """A view of the page cache itself, if that seems to hold it: else a read brings it, which holds nobody up."""
         try:
-            pages = mmap.mmap(self._descriptor(where).number, length, offset=start, access=mmap.ACCESS_READ)
-            if _HUGE is not None:
-                pages.madvise(_HUGE)
-            pages.madvise(_POPULATE_READ)
+            if not self._is_at_hand(where):
+                return None
+            pages, offset = self._map(where)
         except (DamagedError, OSError, ValueError):
             return None
-        return memoryview(pages)[where.offset - start :]
+        return memoryview(pages)[offset:]
+
+    def _map(self, where: Range) -> tuple[mmap.mmap, int]:
+        """Pages that hold it and end with it, and where it begins there. Raises ValueError if the file is shorter."""
+        offset = where.offset % mmap.ALLOCATIONGRANULARITY
+        descriptor = self._descriptor(where).number
+        start = where.offset - offset
+        return mmap.mmap(descriptor, offset + where.length, offset=start, access=mmap.ACCESS_READ), offset
 
     def generation(self) -> int:
         """How often bytes of what was deleted began to be given back."""

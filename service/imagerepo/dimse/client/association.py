@@ -276,7 +276,10 @@ class Connection:
         except EndedError as error:
             ended = self._ended(error, doing)
             self._close()
-            raise ended from error
+            try:
+                raise ended from error
+            finally:
+                del ended  # or the error, its traceback and what was being sent would hold each other
         except (InvalidPduError, MalformedCommandError) as error:
             self.abort()
             raise failures.malformed(self._peer, doing, str(error)) from error

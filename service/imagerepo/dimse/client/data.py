@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imagerepo.dimse.pdu import LAST, PDV_OVERHEAD, Framing, data_header, data_pdus
+from imagerepo.dimse.pdu import LAST, Framing, data_pdus, pdus, step
 from imagerepo.errors import DamagedError
 from imagerepo.model.arrival import Buffer
 
@@ -41,9 +41,9 @@ class FileData:
         Raises:
             DamagedError: the file has become shorter since, or cannot be read.
         """
-        step = ((framing.max_length or _AT_ONCE) - PDV_OVERHEAD) & ~1
+        size = step(framing, _AT_ONCE)
         left = self.size - self.offset
-        room = memoryview(bytearray(min(max(_AT_ONCE // step, 1) * step, left)))
+        room = memoryview(bytearray(min(max(_AT_ONCE // size, 1) * size, left)))
         try:
             with self.path.open("rb", buffering=0) as file:
                 file.seek(self.offset)
@@ -51,7 +51,7 @@ class FileData:
                     batch = room[: min(len(room), left)]
                     _fill(file.readinto, batch)
                     left -= len(batch)
-                    yield _pdus(batch, framing.context_id, step, LAST if not left else 0)
+                    yield pdus(batch, framing, LAST if not left else 0)
         except (OSError, EOFError) as error:
             raise DamagedError(f"{self.path} cannot be read: {error}") from error
 
@@ -62,12 +62,3 @@ def _fill(read: Callable[[memoryview], int | None], room: memoryview) -> None:
         if not count:
             raise EOFError("it ends early")
         room = room[count:]
-
-
-def _pdus(batch: memoryview, context_id: int, step: int, last: int) -> list[Buffer]:
-    buffers: list[Buffer] = []
-    for start in range(0, len(batch), step):
-        part = batch[start : start + step]
-        control = last if start + step >= len(batch) else 0
-        buffers += (data_header(context_id, len(part), control), part)
-    return buffers
