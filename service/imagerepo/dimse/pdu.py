@@ -27,8 +27,8 @@ _DATA_HEADER: Final = struct.Struct(">BxIIBB")  # of a P-DATA-TF PDU and its fir
 LAST: Final = 2
 """The bit of the message control header that marks a last fragment (PS3.8 Annex E.2)."""
 PDV_OVERHEAD: Final = 6
-_LARGEST: Final = 640 << 10  # bytes of a fragment where the peer takes any
 """Bytes in a PDU of one PDV beside its fragment."""
+_LARGEST: Final = 640 << 10  # bytes of a fragment where the peer takes any
 _ABORT: Final = struct.Struct(">BxIxxBB")
 _REJECT: Final = struct.Struct(">BxIxBBB")
 

@@ -38,7 +38,8 @@ class Readying:
         self._has_room = has_room
         self._latest = index.last_arrival()
         self._seen = deque([0], maxlen=LATER)  # the latest at each look
-        self._made = self._warmed = 0  # positions up to which that is done
+        self._made = 0  # the position up to which that is done
+        self._warmed = self._latest  # likewise; what was there before is nothing fresh
         self._to_warm = WARMED  # bytes
 
     def look(self) -> bool:
@@ -47,7 +48,6 @@ class Readying:
         arrived, self._latest = len(self._index.arrivals(self._latest, _BUSY)), latest
         self._seen.append(latest)
         self._made = max(self._made, latest - BACKLOG)
-        self._warmed = max(self._warmed, latest - BACKLOG)
         return arrived < _BUSY and self._is_behind() and self._has_room()
 
     def make(self) -> bool:

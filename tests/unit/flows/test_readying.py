@@ -133,11 +133,12 @@ def test_what_has_just_arrived_is_brought_into_memory_up_to_a_bound(
 ) -> None:
     monkeypatch.setattr(readying, "WARMED", 20 << 20)
     files = [ct(number, size=9 << 20) for number in range(1, 7)]  # a read brings some of what follows
+    one = made_ready(archive)
     archive.commits.commit([store(file) for file in files])
     for segment in (tmp_path / "data" / "segments").iterdir():
         with segment.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    run(made_ready(archive))
+    run(one)
     assert [at_hand(archive, file) for file in (*files[:2], files[-1])] == [True, True, False]
 
 
