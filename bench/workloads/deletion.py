@@ -6,12 +6,11 @@ from http import HTTPStatus
 
 from bench.clients.fleet import ClientError
 from bench.generate import LARGE
-from bench.servers.dicomweb import Repository
 from bench.servers.imagerepo import Imagerepo
 from bench.servers.orthanc import Orthanc
 from bench.servers.process import Server
 from bench.workloads.model import Better, Ground, Measurement, Metric, Workload, observed
-from bench.workloads.retrieve import fill
+from bench.workloads.retrieve import fill, repository
 
 GONE = Metric("gone", "s", Better.LOWER)
 TIMEOUT = 60  # seconds
@@ -33,10 +32,8 @@ def _delete(port: int, path: str) -> float:
 
 
 def _study(kind: type[Server], ground: Ground) -> list[Measurement]:
-    if not issubclass(kind, Repository):
-        raise TypeError(f"{kind.name} cannot delete")
     instances = ground.corpus(LARGE, ground.instances)
-    with ground.server(kind) as server:
+    with ground.server(repository(kind)) as server:
         fill(server, instances)
         server.rest()
         path = server.deletion(instances[0].study)

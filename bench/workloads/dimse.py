@@ -6,13 +6,12 @@ from bench.clients import from_memory, query_retrieve
 from bench.clients.fleet import ClientError, Run
 from bench.clients.query_retrieve import Keys
 from bench.generate import LARGE, THOUSAND_STUDIES
-from bench.servers.dicomweb import Repository
 from bench.servers.imagerepo import Imagerepo
 from bench.servers.orthanc import Orthanc
 from bench.servers.process import Server
 from bench.servers.receivers import Sink
 from bench.workloads.model import Better, Ground, Measurement, Metric, Workload, observed
-from bench.workloads.retrieve import fill
+from bench.workloads.retrieve import fill, repository
 
 ASKED = 5
 """Times that the same question is asked over one association."""
@@ -26,16 +25,10 @@ RATE = Metric("instances", "1/s", Better.HIGHER)
 SHARE = Metric("of our sender from memory", "x", Better.HIGHER)
 
 
-def _repository(kind: type[Server]) -> type[Repository]:
-    if not issubclass(kind, Repository):
-        raise TypeError(f"{kind.name} has no query and retrieve")
-    return kind
-
-
 def _find(kind: type[Server], ground: Ground) -> list[Measurement]:
     studies = THOUSAND_STUDIES.studies
     instances = ground.corpus(THOUSAND_STUDIES, studies)
-    with ground.server(_repository(kind)) as server:
+    with ground.server(repository(kind)) as server:
         # One association: over four, Orthanc answers out of resources at times when each instance is a new study.
         fill(server, instances, associations=1)
         question = [Keys().encode()]
@@ -65,7 +58,7 @@ def _get(kind: type[Server], ground: Ground) -> list[Measurement]:
 
 def _retrieve(kind: type[Server], ground: Ground, sink: Sink | None) -> list[Measurement]:
     instances = ground.corpus(LARGE, ground.instances)
-    server = ground.server(_repository(kind))
+    server = ground.server(repository(kind))
     server.destination = sink
     title = None if sink is None else sink.ae_title
     with server:

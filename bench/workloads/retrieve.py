@@ -40,9 +40,10 @@ def fill(server: Repository, instances: Sequence[Instance], associations: int = 
     server.check_holds(list(instances))
 
 
-def _repository(kind: type[Server]) -> type[Repository]:
+def repository(kind: type[Server]) -> type[Repository]:
+    """The server as one that stores, finds and gives back. Raises TypeError."""
     if not issubclass(kind, Repository):
-        raise TypeError(f"{kind.name} has no DICOMweb")
+        raise TypeError(f"{kind.name} is no repository")
     return kind
 
 
@@ -66,7 +67,7 @@ def _instances(kind: type[Server], ground: Ground) -> list[Measurement]:
         with Nginx(ground.work / "data" / Nginx.name, instances[0].path.parent) as files:
             paths = [files.path(instance) for instance in instances]
             return load(files, Reads(files.http_port, paths, "*/*", smallest), ground)
-    with ground.server(_repository(kind)) as server:
+    with ground.server(repository(kind)) as server:
         fill(server, instances)
         server.rest()
         paths = [server.instance(instance) for instance in instances]
@@ -102,7 +103,7 @@ def _seconds(all_: Sequence[Download]) -> float:
 
 def _study(kind: type[Server], ground: Ground) -> list[Measurement]:
     instances = ground.corpus(LARGE, ground.instances)
-    with ground.server(_repository(kind)) as server:
+    with ground.server(repository(kind)) as server:
         fill(server, instances)
         path = server.study(instances[0].study)
         measured = _whole(server, path, AS_STORED)
@@ -114,7 +115,7 @@ def _study(kind: type[Server], ground: Ground) -> list[Measurement]:
 
 def _zip(kind: type[Server], ground: Ground) -> list[Measurement]:
     instances = ground.corpus(LARGE, ground.series)
-    with ground.server(_repository(kind)) as server:
+    with ground.server(repository(kind)) as server:
         fill(server, instances)
         path = server.series_zip(instances[0].series)
         # Orthanc's takes half a minute each time.
@@ -131,7 +132,7 @@ def _metadata(kind: type[Server], ground: Ground) -> list[Measurement]:
     instances = ground.corpus(LARGE, ground.instances)
     measured: list[Measurement] = []
     for metric, pause in ((COLD, 0.0), (COOL, LATER)):
-        with ground.server(_repository(kind)) as server:
+        with ground.server(repository(kind)) as server:
             path = f"{server.study(instances[0].study)}/metadata"
 
             def fetch(port: int = server.http_port, path: str = path) -> Download:

@@ -123,8 +123,9 @@ class StoredDataSet:
         sent = telemetry.bytes_retrieved(version.institution, version.copy.tier)
         at, known = version.layout.data_set_offset, self.rooms.generation
         if framing.takes_lent:
+            most = min(LENT, _MOST_PDUS * step(framing, LENT))
             before = self.retrieve.generation()
-            while (lent := self._lent(at, known, min(LENT, _MOST_PDUS * step(framing, LENT)))) is not None:
+            while (lent := self._lent(at, known, most)) is not None:
                 known = before
                 yield pdus(lent, framing)
                 at += len(lent)

@@ -327,14 +327,15 @@ def step(framing: Framing, most: int) -> int:
 
 def pdus(part: memoryview, framing: Framing, control: int = 0) -> list[Buffer]:
     """Some of a data set as P-DATA-TF PDUs; `control` is the message control header of the last one."""
-    size = step(framing, _LARGEST)
-    whole = data_header(framing.context_id, size, 0)
+    return _cut(part, step(framing, _LARGEST), framing.context_id, 0, control)
+
+
+def _cut(value: bytes | memoryview, size: int, context_id: int, control: int, last: int) -> list[Buffer]:
+    """Headers and fragments by turns; `control` is in all headers but the last one, which has `last`."""
     buffers: list[Buffer] = []
-    for start in range(0, len(part), size):
-        value = part[start : start + size]
-        last = start + size >= len(part)
-        is_whole = len(value) == size and not last
-        buffers += (whole if is_whole else data_header(framing.context_id, len(value), control if last else 0), value)
+    for start in range(0, len(value), size):
+        part = value[start : start + size]
+        buffers += (data_header(context_id, len(part), last if start + size >= len(value) else control), part)
     return buffers
 
 
@@ -351,9 +352,4 @@ def data_pdus(context_id: int, value: bytes, control: int, max_length: int) -> b
     step = max_length - _PDV_HEADER.size
     if not max_length or whole <= step:
         return data_header(context_id, whole, control | LAST) + value
-    pdus: list[bytes] = []
-    for start in range(0, whole, step):
-        part = value[start : start + step]
-        last = LAST if start + step >= whole else 0
-        pdus += (data_header(context_id, len(part), control | last), part)
-    return b"".join(pdus)
+    return b"".join(_cut(value, step, context_id, control, control | LAST))

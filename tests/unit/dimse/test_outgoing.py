@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryObjects
-from imagerepo.dimse import outgoing
-from imagerepo.dimse.outgoing import BATCH, DataSets
+from imagerepo.dimse.outgoing import BATCH, LENT, DataSets
 from imagerepo.dimse.pdu import Framing
 from imagerepo.errors import DamagedError, NotFoundError
 from imagerepo.flows.retrieve import Retrieve
@@ -105,14 +104,15 @@ def test_threads_that_send_at_once_do_not_share_a_room(stored: tuple[Retrieve, V
     assert not wrong
 
 
-def test_what_is_lent_piece_by_piece_is_whole(
-    stored: tuple[Retrieve, Version], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    retrieve, version = stored
-    monkeypatch.setattr(outgoing, "LENT", 300_001)
+def test_what_is_lent_piece_by_piece_is_whole() -> None:
+    memory = Memory()
+    repository = assemble(Settings(), memory, MemoryCommits(memory))
+    large = series(1, size=LENT + 300_001)[0]
+    put(repository, [large.part10])
+    version = memory.instances["default", large.instance].current[0]
     for max_length in (0, 4096, 262144):
-        pdus = sent(DataSets(retrieve), version, Framing(1, max_length, takes_lent=True))
-        assert b"".join(values(pdus, 1, max_length)) == data_set_of(FILE.part10)
+        pdus = sent(DataSets(repository.retrieve), version, Framing(1, max_length, takes_lent=True))
+        assert b"".join(values(pdus, 1, max_length)) == data_set_of(large.part10)
 
 
 @pytest.mark.parametrize("lent", [False, True])

@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_left_to_demand_and_holds_nothing_up(archive: Arc
 def test_what_has_just_arrived_is_brought_into_memory_up_to_a_bound(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readying, "WARMED", 20 << 20)
+    monkeypatch.setattr(readying, "WARMED", 20 << 20)  # else a gigabyte would have to be stored
     files = [ct(number, size=9 << 20) for number in range(1, 7)]  # a read brings some of what follows
     one = made_ready(archive)
     archive.commits.commit([store(file) for file in files])
