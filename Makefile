@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?= data
 RUN_FLAGS ?=
 
-.PHONY: install run test test-long check bench lock clean
+.PHONY: install run test test-long testbed-up testbed-down check bench lock clean
 .DEFAULT_GOAL := install
 
 install: $(BIN)/imagerepo
@@ -27,6 +27,13 @@ test: install
 test-long: install
 	tests/setup
 	$(BIN)/python -m pytest -m long
+
+testbed-up: install
+	tests/setup
+	$(BIN)/python -m tests.testbed up
+
+testbed-down: install
+	$(BIN)/python -m tests.testbed down
 
 check: install
 	$(BIN)/ruff check .
