@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.adapters.index_sql import reader, search
+from imagerepo.adapters.index_sql import reader, reads, search
 from imagerepo.adapters.index_sql.apply import Applier, Stored
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.index_sql.search import FEW, Statement, Way, way
+from imagerepo.adapters.index_sql.sqlite_dialect import SQLITE
 from imagerepo.adapters.segments import folder
 from imagerepo.errors import TooLargeError
 from imagerepo.model.query import (
@@ -107,8 +108,8 @@ def test_pages_together_are_the_whole_in_its_order(
     data: Path, monkeypatch: pytest.MonkeyPatch, matches: Matches, level: Level, few_rows: int
 ) -> None:
     monkeypatch.setattr(search, "FEW", few_rows)
-    monkeypatch.setattr(reader, "_ROWS_FIRST", 7)
-    monkeypatch.setattr(reader, "_ROWS_A_PAGE", 101)
+    monkeypatch.setattr(reads, "_ROWS_FIRST", 7)
+    monkeypatch.setattr(reads, "_ROWS_A_PAGE", 101)
     query = Query("default", level, matches, 1 << 30)
     index = SqlIndex(data)
     whole = list(index.search(query))
@@ -122,8 +123,8 @@ def test_pages_together_are_the_whole_in_its_order(
 def test_what_is_stored_while_pages_are_taken_neither_hides_nor_repeats_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: Level, matches: Matches
 ) -> None:
-    monkeypatch.setattr(reader, "_ROWS_FIRST", 5)
-    monkeypatch.setattr(reader, "_ROWS_A_PAGE", 5)
+    monkeypatch.setattr(reads, "_ROWS_FIRST", 5)
+    monkeypatch.setattr(reads, "_ROWS_A_PAGE", 5)
     folder.make_ready(tmp_path, ())
     write(tmp_path, rows(0, 40))
     index, query = SqlIndex(tmp_path), Query("default", level, matches, 1 << 30)
@@ -173,7 +174,7 @@ IN_ORDER = [
     (asked, level)
     for asked in ASKED
     for level in LEVELS
-    if not way(Query("default", level, asked, 1), 1, many).drive.sorts
+    if not way(Query("default", level, asked, 1), 1, SQLITE, many).drive.sorts
     and not any(isinstance(match, OneOf) for _, match in asked)
 ]
 
@@ -182,7 +183,7 @@ IN_ORDER = [
 def test_a_page_far_on_costs_what_the_second_does(
     connection: sqlite3.Connection, matches: Matches, level: Level
 ) -> None:
-    chosen = way(Query("default", level, matches, 1000), 1, many)
+    chosen = way(Query("default", level, matches, 1000), 1, SQLITE, many)
     second, tenth = (steps(connection, nth(connection, chosen, number, 20)) for number in (1, 10))
     # Rows of one value, a month's here, are passed over again within it: an eighth of them a page.
     assert tenth <= 2 * second + 60, chosen.page(20, 0, None)
@@ -190,7 +191,7 @@ def test_a_page_far_on_costs_what_the_second_does(
 
 @pytest.mark.parametrize(("matches", "level"), IN_ORDER, ids=[f"{NAMED[ASKED.index(a)]} {b}" for a, b in IN_ORDER])
 def test_no_page_scans_or_sorts(connection: sqlite3.Connection, matches: Matches, level: Level) -> None:
-    chosen = way(Query("default", level, matches, 1000), 1, many)
+    chosen = way(Query("default", level, matches, 1000), 1, SQLITE, many)
     for made in (chosen.page(20), nth(connection, chosen, 1, 20)):
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {made.sql}", made.parameters)]
         assert [one for one in plan if one.startswith("SCAN") and "VIRTUAL TABLE" not in one] == []
@@ -206,7 +207,7 @@ def few(_counting: Statement) -> int:
 def test_what_leads_to_few_rows_scans_nothing_either(
     connection: sqlite3.Connection, matches: Matches, level: Level
 ) -> None:
-    made = way(Query("default", level, matches, 1000), 1, few).page(20)
+    made = way(Query("default", level, matches, 1000), 1, SQLITE, few).page(20)
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {made.sql}", made.parameters)]
     assert [one for one in plan if one.startswith("SCAN") and "VIRTUAL TABLE" not in one] == []
 

@@ -11,6 +11,7 @@ from imagerepo.adapters.index_sql.apply import Applier
 from imagerepo.adapters.index_sql.engine import INDEX, connect, transaction
 from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.index_sql.search import FEW, Statement, way
+from imagerepo.adapters.index_sql.sqlite_dialect import SQLITE
 from imagerepo.adapters.segments import folder
 from imagerepo.errors import TooLargeError
 from imagerepo.model.query import Between, Equals, Key, Level, Match, OneOf, Query, Wildcard
@@ -58,7 +59,7 @@ def plan(connection: sqlite3.Connection, made: Statement) -> list[str]:
 
 
 def statement(query: Query, count: Callable[[Statement], int]) -> Statement:
-    return way(query, 1, count).page(query.limit, query.offset)
+    return way(query, 1, SQLITE, count).page(query.limit, query.offset)
 
 
 def many(_counting: Statement) -> int:

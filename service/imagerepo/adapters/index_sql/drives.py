@@ -5,29 +5,13 @@ match; the exception sorts, and is taken only where it is known to be short. Pat
 studies: see search.py.
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from imagerepo.adapters.index_sql.matching import Condition, column, condition, is_bounded, is_one_value, trigram
+from imagerepo.adapters.index_sql.conditions import Condition
+from imagerepo.adapters.index_sql.dialect import Dialect, Drive
+from imagerepo.adapters.index_sql.loops import ARRIVAL, BELOW_SERIES, BELOW_STUDY
+from imagerepo.adapters.index_sql.matching import column, condition, is_bounded, is_one_value
 from imagerepo.model.query import Key, Level, Match, Query
-
-_ALL = Condition("1")
-
-
-@dataclass(frozen=True, slots=True)
-class Drive:
-    """Where rows come from."""
-
-    source: str
-    holder: str  # alias of the table whose institution is compared
-    descending: tuple[str, ...]  # columns by which rows are ordered, the last first
-    conditions: tuple[Condition, ...] = ()  # besides those of the query
-    start: str = ""  # the part of the source that this way begins from
-    begins: Condition = _ALL  # which rows of it
-    is_of_institution: bool = True  # whether that part knows institutions
-    sorts: bool = False  # its rows do not come in order
-    then: tuple[str, ...] = ()  # columns in whose order rows come by themselves below those, the first first
-
 
 # Keys of studies and their indexes, those first that lead to few studies.
 _STUDIES = {
@@ -51,154 +35,74 @@ _SERIES = {
 }
 _UIDS = (Key.SOP_INSTANCE_UID, Key.SERIES_INSTANCE_UID, Key.STUDY_INSTANCE_UID)
 
-# CROSS JOIN fixes the order of the loops (SQLite).
-_INSTANCES_OF_SERIES = (
-    " CROSS JOIN instance i INDEXED BY instance_by_series ON i.study_id = s.study_id AND i.series_id = s.id "
-    "CROSS JOIN version v ON v.instance_id = i.id AND v.number = i.current"
-)
-_SERIES_OF_STUDY = " CROSS JOIN series s INDEXED BY series_by_study ON s.study_id = t.id"
-_BELOW_STUDY = {
-    Level.PATIENT: "",
-    Level.STUDY: "",
-    Level.SERIES: _SERIES_OF_STUDY,
-    Level.INSTANCE: _SERIES_OF_STUDY + _INSTANCES_OF_SERIES,
-}
-_BELOW_SERIES = {Level.SERIES: "", Level.INSTANCE: _INSTANCES_OF_SERIES}
-_BY_INSTANCE_UID = (
-    "instance i JOIN series s ON s.id = i.series_id JOIN study t ON t.id = s.study_id "
-    "JOIN version v ON v.instance_id = i.id AND v.number = i.current"
-)
-_BY_SERIES_UID = "series s INDEXED BY series_by_uid CROSS JOIN study t ON t.id = s.study_id"
-_NEWEST = {
-    Level.PATIENT: ("t.id",),
-    Level.STUDY: ("t.id",),
-    Level.SERIES: ("t.id", "s.id"),
-    Level.INSTANCE: ("t.id", "s.id", "i.id"),
-}
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for, and of whom."""
+
+    level: Level
+    institution: int  # its key
+    dialect: Dialect
 
 
-def by_uid(query: Query, institution: int) -> Drive | None:
+def by_uid(query: Query, institution: int, dialect: Dialect) -> Drive | None:
     """The way of a query that names what it wants, if it does; there is none better."""
     matches = dict(query.matches)
     key = next((key for key in _UIDS if key in matches), None)
     if key is None:
         return None
-    level = query.level
-    if key.level.depth > max(level.depth, Level.STUDY.depth):
-        return _above_uid(key, matches[key], level, institution)
-    if key is Key.SOP_INSTANCE_UID:
-        return Drive(_BY_INSTANCE_UID, "i", _NEWEST[level])
-    if key is Key.SERIES_INSTANCE_UID:
-        return Drive(_BY_SERIES_UID + _BELOW_SERIES[level], "s", _NEWEST[level][1:])
-    return Drive(f"study t{_BELOW_STUDY[level]}", "t", _NEWEST[level])
+    return dialect.by_uid(key, matches[key], query.level, institution)
 
 
-def candidates(query: Query) -> Iterator[Drive]:
+def candidates(query: Query, institution: int, dialect: Dialect) -> list[Drive]:
     """The ways that an index serves, probably short ones first."""
-    matches = dict(query.matches)
-    for key, index in _STUDIES.items():
-        if key in matches and is_bounded(key, matches[key]):
-            yield _by_study_key(key, index, matches[key], query.level)
-    trigrams = [(key.level, expression) for key, match in query.matches if (expression := trigram(key, match))]
-    of_studies = [expression for level, expression in trigrams if level.depth <= Level.STUDY.depth]
-    if of_studies:
-        yield _by_trigrams(" AND ".join(of_studies), query.level)
-    for key, index in _SERIES.items():
-        if key in matches and is_bounded(key, matches[key]):
-            yield _by_series_key(key, index, matches[key], query.level)
-    for level, expression in trigrams:
-        if level is Level.SERIES:
-            yield _by_trigrams_of_series(expression, query.level)
-    yield from _by_modalities_in_study(matches, query.level)
+    asked = Asked(query.level, institution, dialect)
+    matches = {key: match for key, match in query.matches if is_bounded(key, match)}
+    ways = [
+        *[_by_study_key(key, index, matches[key], asked) for key, index in _STUDIES.items() if key in matches],
+        dialect.by_trigrams_of_studies(query, institution),
+        *[_by_series_key(key, index, matches[key], asked) for key, index in _SERIES.items() if key in matches],
+        dialect.by_trigrams_of_series(query, institution),
+    ]
+    in_study = matches.get(Key.MODALITIES_IN_STUDY)
+    if in_study is not None:
+        ways.append(_by_first_series(Key.MODALITY, "series_by_modality", in_study, asked))
+    return [way for way in ways if way is not None]
 
 
-def newest(level: Level) -> Drive:
-    """All of an institution, newest first."""
-    return Drive(f"study t INDEXED BY study_by_institution{_BELOW_STUDY[level]}", "t", _NEWEST[level])
-
-
-def _above_uid(key: Key, match: Match, level: Level, institution: int) -> Drive:
-    """Entities above what the UIDs name, each once."""
-    named = condition(key, match)
-    table, alias = ("instance", "i") if key is Key.SOP_INSTANCE_UID else ("series", "s")
-    of_series = level is Level.SERIES
-    wanted, source, holder = (
-        ("series_id", "series s JOIN study t ON t.id = s.study_id", "s") if of_series else ("study_id", "study t", "t")
-    )
-    inner = f"SELECT {alias}.{wanted} FROM {table} {alias} WHERE {alias}.institution_id = ? AND {named.sql}"
-    within = Condition(f"{holder}.id IN ({inner})", (institution, *named.parameters))
-    return Drive(source, holder, _NEWEST[level], (within,), sorts=True)
-
-
-def _by_study_key(key: Key, index: str, match: Match, level: Level) -> Drive:
+def _by_study_key(key: Key, index: str, match: Match, asked: Asked) -> Drive | None:
+    dialect, level = asked.dialect, asked.level
+    order = dialect.order(key, match, column(key), ARRIVAL[level])
+    if order is None:
+        return dialect.gathered(key, match, Level.STUDY, level, asked.institution)
     start = f"study t INDEXED BY {index}"
-    # Several values come in the index's order, the latest dates first; one value leaves the order of arrival.
-    order = _NEWEST[level] if is_one_value(key, match) else (column(key), *_NEWEST[level])
-    return Drive(start + _BELOW_STUDY[level], "t", order, (), start, condition(key, match))
+    return Drive(start + BELOW_STUDY[level], "t", order, (), start, condition(key, match, dialect))
 
 
-def _by_series_key(key: Key, index: str, match: Match, level: Level) -> Drive:
+def _by_series_key(key: Key, index: str, match: Match, asked: Asked) -> Drive | None:
+    dialect, level = asked.dialect, asked.level
     if level.depth < Level.SERIES.depth:
-        return _by_first_series(key, index, match, level)
+        return _by_first_series(key, index, match, asked)
+    order = dialect.order(key, match, column(key), ("s.study_id", *ARRIVAL[level][1:]))
+    if order is None:
+        return dialect.gathered(key, match, Level.SERIES, level, asked.institution)
     start = f"series s INDEXED BY {index}"
-    arrival = ("s.study_id", *_NEWEST[level][1:])
-    order = arrival if is_one_value(key, match) else (column(key), *arrival)
-    source = f"{start} CROSS JOIN study t ON t.id = s.study_id{_BELOW_SERIES[level]}"
-    return Drive(source, "s", order, (), start, condition(key, match))
+    source = f"{start} CROSS JOIN study t ON t.id = s.study_id{BELOW_SERIES[level]}"
+    return Drive(source, "s", order, (), start, condition(key, match, dialect))
 
 
-def _by_trigrams(expression: str, level: Level) -> Drive:
-    source = f"study_text x CROSS JOIN study t ON t.id = x.rowid{_BELOW_STUDY[level]}"
-    # Below a study rows come as the loops bring them: asked for more than the studies' order, SQLite would sort.
-    matched = Condition("x.study_text MATCH ?", (expression,))
-    below = _NEWEST[level][1:]
-    return Drive(source, "t", ("x.rowid",), (matched,), "study_text x", matched, is_of_institution=False, then=below)
-
-
-def _by_trigrams_of_series(expression: str, level: Level) -> Drive:
-    start = "series_text y"
-    matched = Condition("y.series_text MATCH ?", (expression,))
-    if level.depth >= Level.SERIES.depth:
-        source = f"{start} CROSS JOIN series s ON s.id = y.rowid CROSS JOIN study t ON t.id = s.study_id"
-        below = _NEWEST[level][2:]
-        return Drive(
-            source + _BELOW_SERIES[level],
-            "s",
-            ("y.rowid",),
-            (matched,),
-            start,
-            matched,
-            is_of_institution=False,
-            then=below,
-        )
-    within = Condition(
-        f"t.id IN (SELECT m.study_id FROM {start} CROSS JOIN series m ON m.id = y.rowid WHERE {matched.sql})",
-        matched.parameters,
-    )
-    return Drive("study t", "t", _NEWEST[level], (within,), start, matched, is_of_institution=False, sorts=True)
-
-
-def _by_modalities_in_study(matches: Mapping[Key, Match], level: Level) -> Iterator[Drive]:
-    match = matches.get(Key.MODALITIES_IN_STUDY)
-    if match is not None and is_bounded(Key.MODALITY, match):
-        yield _by_first_series(Key.MODALITY, "series_by_modality", match, level)
-
-
-def _by_first_series(key: Key, index: str, match: Match, level: Level) -> Drive:
+def _by_first_series(key: Key, index: str, match: Match, asked: Asked) -> Drive | None:
     """Studies by way of the first of their series that has what is asked."""
-    has, earlier = (condition(key, match, alias) for alias in "mn")
-    first = Condition(
-        "NOT EXISTS (SELECT 1 FROM series n INDEXED BY series_by_study WHERE n.study_id = m.study_id "
-        f"AND n.id < m.id AND {earlier.sql})",
-        earlier.parameters,
-    )
+    dialect, level = asked.dialect, asked.level
+    sorts = not is_one_value(key, match)
+    gathered = dialect.gathered(key, match, Level.STUDY, level, asked.institution) if sorts else None
+    if gathered is not None:
+        return gathered
+    has, earlier = (condition(key, match, dialect, alias) for alias in "mn")
+    before = f"series n INDEXED BY series_by_study WHERE n.study_id = m.study_id AND n.id < m.id AND {earlier.sql}"
+    first = Condition(f"NOT {dialect.exists(before)}", earlier.parameters)
     start = f"series m INDEXED BY {index}"
-    return Drive(
-        f"{start} CROSS JOIN study t ON t.id = m.study_id{_BELOW_STUDY[level]}",
-        "m",
-        ("m.study_id", "m.id", *_NEWEST[level][1:]),
-        (has, first),
-        start,
-        has,
-        sorts=not is_one_value(key, match),
-    )
+    arrival = ("m.study_id", "m.id", *ARRIVAL[level][1:])
+    order = arrival if sorts else dialect.order(key, match, column(key, "m"), arrival)
+    source = f"{start} CROSS JOIN study t ON t.id = m.study_id{BELOW_STUDY[level]}"
+    return Drive(source, "m", order or arrival, (has, first), start, has, sorts=sorts)

@@ -1,8 +1,9 @@
 """Matches as conditions in SQL (PS3.4 section C.2.2.2)."""
 
 import re
-from dataclasses import dataclass
 
+from imagerepo.adapters.index_sql.conditions import Condition, all_of
+from imagerepo.adapters.index_sql.dialect import Dialect
 from imagerepo.adapters.index_sql.rows import fold
 from imagerepo.dicom import names
 from imagerepo.dicom.names import fold_name
@@ -47,32 +48,7 @@ _COLUMNS = {
 }
 _ALIASES = {Level.PATIENT: "t", Level.STUDY: "t", Level.SERIES: "s", Level.INSTANCE: "i"}
 _FOLDED = {Key.STUDY_DESCRIPTION, Key.SERIES_DESCRIPTION}
-
-# What has trigrams, and under which name.
-_TRIGRAMS = {
-    Key.PATIENT_NAME: "patient_name",
-    Key.PATIENT_ID: "patient_id",
-    Key.STUDY_DESCRIPTION: "study_description",
-    Key.ACCESSION_NUMBER: "accession_number",
-    Key.REFERRING_PHYSICIAN_NAME: "referring_physician_name",
-    Key.SERIES_DESCRIPTION: "series_description",
-}
-_TRIGRAM = 3
 _LAST = "\U0010ffff"  # sorts after whatever follows a text
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """SQL and its parameters."""
-
-    sql: str
-    parameters: tuple[str | int, ...] = ()
-
-
-def all_of(conditions: list[Condition]) -> Condition:
-    """All of these hold."""
-    sql = " AND ".join(one.sql for one in conditions) or "1"
-    return Condition(sql, tuple(value for one in conditions for value in one.parameters))
 
 
 def column(key: Key, alias: str | None = None) -> str:
@@ -104,14 +80,20 @@ def is_bounded(key: Key, match: Match) -> bool:
             return True
 
 
-def condition(key: Key, match: Match, alias: str | None = None) -> Condition:  # noqa: PLR0911 - one a kind
+def condition(  # noqa: PLR0911 - one a kind
+    key: Key, match: Match, dialect: Dialect, alias: str | None = None
+) -> Condition:
     """What `match` asks of the values of `key`."""
     at = column(key, alias)
     match match:
         case Equals(value):
+            if key.vr == "UI":
+                return dialect.is_named(at, (value,))
             if key.vr == "PN":
-                return _globs(at, names.patterns(fold_name(value)))
-            return Condition(f"{at} = ?", (fold(value) if key in _FOLDED else value,))
+                return _globs(at, names.patterns(fold_name(value)), dialect)
+            return dialect.equals(at, fold(value) if key in _FOLDED else value)
+        case OneOf(values) if key.vr == "UI":
+            return dialect.is_named(at, values)
         case OneOf(values):
             return Condition(f"{at} IN ({', '.join('?' * len(values))})", values)
         case Between(low, high):
@@ -119,28 +101,28 @@ def condition(key: Key, match: Match, alias: str | None = None) -> Condition:  #
         case BetweenMoments(low, high):
             return _moments(at, column(TIME_OF[key], alias), low, high)
         case Wildcard(pattern):
-            return _globs(at, _patterns(key, pattern))
+            return _globs(at, _patterns(key, pattern), dialect)
         case Fuzzy(name):
-            return all_of([_globs(at, names.word_patterns(word)) for word in names.words(name)])
+            return all_of(_globs(at, names.word_patterns(word), dialect) for word in names.words(name))
 
 
-def of_entity(query: Query, study: str = "t") -> list[Condition]:
+def of_entity(query: Query, dialect: Dialect, study: str = "t") -> list[Condition]:
     """What a query's matches ask of the rows of its level; `study`: another alias of the study, above series."""
     conditions: list[Condition] = []
     below: list[tuple[Key, Match]] = []
     for key, match in query.matches:
         if key is Key.MODALITIES_IN_STUDY:
-            conditions.append(_modalities(match, study))
+            conditions.append(_modalities(match, dialect, study))
         elif key.level.depth > max(query.level, Level.STUDY, key=lambda one: one.depth).depth:
             below.append((key, match))
         else:
-            conditions.append(condition(key, match, study if key.level.depth <= Level.STUDY.depth else None))
-    return [*conditions, _any_below(query.level, below, study)] if below else conditions
+            conditions.append(condition(key, match, dialect, study if key.level.depth <= Level.STUDY.depth else None))
+    return [*conditions, _any_below(query.level, below, dialect, study)] if below else conditions
 
 
-def _any_below(level: Level, below: list[tuple[Key, Match]], study: str) -> Condition:
+def _any_below(level: Level, below: list[tuple[Key, Match]], dialect: Dialect, study: str) -> Condition:
     """One of an entity's series, or of its instances, has all that is asked of them."""
-    inner = all_of([condition(key, match) for key, match in below])
+    inner = all_of(condition(key, match, dialect) for key, match in below)
     if level is Level.SERIES:
         source = "instance i WHERE i.study_id = s.study_id AND i.series_id = s.id"
     elif any(key.level is Level.INSTANCE for key, _ in below):
@@ -150,7 +132,7 @@ def _any_below(level: Level, below: list[tuple[Key, Match]], study: str) -> Cond
         )
     else:
         source = f"series s WHERE s.study_id = {study}.id"
-    return Condition(f"EXISTS (SELECT 1 FROM {source} AND {inner.sql})", inner.parameters)
+    return Condition(dialect.exists(f"{source} AND {inner.sql}"), inner.parameters)
 
 
 def _patterns(key: Key, pattern: str) -> tuple[str, ...]:
@@ -164,13 +146,13 @@ def _common_prefix(key: Key, pattern: str) -> str:
     return min(starts, key=len)
 
 
-def _globs(at: str, patterns: tuple[str, ...]) -> Condition:
-    sql = " OR ".join([f"{at} GLOB ?"] * len(patterns))
-    one = Condition(f"({sql})" if len(patterns) > 1 else sql, patterns)
+def _globs(at: str, patterns: tuple[str, ...], dialect: Dialect) -> Condition:
+    one = _any_of([dialect.glob(at, pattern) for pattern in patterns])
     first, start = patterns[:1], min((prefix(pattern) for pattern in patterns), key=len)
     if not start:
         return one
-    # The index does not see GLOB of a parameter: say where in it the matches lie. Behind a whole name come only `=`.
+    # No index is driven by a pattern that is a parameter: say where in it the matches lie. Behind a whole name come
+    # only `=`.
     end = start + ("=" if first == (start,) else "") + _LAST
     return all_of([Condition(f"{at} >= ? AND {at} < ?", (start, end)), one])
 
@@ -188,28 +170,24 @@ def _moments(date: str, time: str, low: str, high: str) -> Condition:
     return all_of([days, *(Condition(f"({time} = '' OR ({one.sql}))", one.parameters) for one in exact)])
 
 
-def _modalities(match: Match, study: str) -> Condition:
+def _any_of(conditions: list[Condition]) -> Condition:
+    sql = " OR ".join(one.sql for one in conditions)
+    values = tuple(value for one in conditions for value in one.parameters)
+    return Condition(f"({sql})" if len(conditions) > 1 else sql, values)
+
+
+def _modalities(match: Match, dialect: Dialect, study: str) -> Condition:
     """A study matches if one of its modalities does; a pattern must not reach over from one to the next."""
     if isinstance(match, Wildcard):
-        pattern = match.pattern.replace("[", "[[]")
-        return Condition(
-            f"EXISTS (SELECT 1 FROM series e WHERE e.study_id = {study}.id AND e.modality GLOB ?)", (pattern,)
-        )
+        one = dialect.glob("e.modality", match.pattern.replace("[", "[[]"))
+        has_one = dialect.exists(f"series e WHERE e.study_id = {study}.id AND {one.sql}")
+        return Condition(has_one, one.parameters)
     values = match.values if isinstance(match, OneOf) else (match.value if isinstance(match, Equals) else "",)
-    one = f"instr('\\' || {study}.modalities || '\\', ?) > 0"
-    return Condition("(" + " OR ".join([one] * len(values)) + ")", tuple(f"\\{value}\\" for value in values))
+    known = f"'\\' || {study}.modalities || '\\'"
+    return _any_of([dialect.contains(known, f"\\{value}\\") for value in values])
 
 
-def trigram(key: Key, match: Match) -> str | None:
-    """An FTS5 expression that every value that matches satisfies, or None."""
-    literals = [part for part in _literals(key, match) if len(part) >= _TRIGRAM] if key in _TRIGRAMS else []
-    if not literals:
-        return None
-    quoted = " AND ".join('"' + part.replace('"', '""') + '"' for part in dict.fromkeys(literals))
-    return f"{_TRIGRAMS[key]} : ({quoted})"
-
-
-def _literals(key: Key, match: Match) -> list[str]:
+def literals(key: Key, match: Match) -> list[str]:
     """What every matching value has in it; case folded for all keys: GLOB looks at the case where it counts."""
     match match:
         case Wildcard(pattern):

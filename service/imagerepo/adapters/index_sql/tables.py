@@ -2,6 +2,9 @@
 
 study > series > instance > version > copy > range; a range lies in an object. What was deleted is in tombstone, gone
 and reclaim.
+
+Two engines differ in what they need. PostgreSQL has text compared by code points, as SQLite does by itself, rows' keys
+at the end of indexes, where SQLite puts them by itself, and no foreign keys, by which an insert would lock rows above.
 """
 
 from sqlalchemy import (
@@ -21,6 +24,7 @@ metadata = MetaData()
 
 # SQLite counts its own keys only for this exact type.
 _Key = BigInteger().with_variant(Integer(), "sqlite")
+_Text = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def _key() -> Column[int]:
@@ -32,18 +36,26 @@ def _to(table: str, name: str | None = None) -> Column[int]:
 
 
 def _text(*names: str) -> list[Column[str]]:
-    return [Column(name, Text, nullable=False, server_default="") for name in names]
+    return [Column(name, _Text, nullable=False, server_default="") for name in names]
 
 
 def _number(*names: str) -> list[Column[int]]:
     return [Column(name, BigInteger, nullable=False, server_default="0") for name in names]
 
 
+def _index(name: str, *columns: str) -> tuple[Index, Index]:
+    """Rows with the same values follow in order of their keys."""
+    return (
+        Index(name, *columns).ddl_if(dialect="sqlite"),
+        Index(name, *columns, "id").ddl_if(dialect="postgresql"),
+    )
+
+
 def _optional(*names: str) -> list[Column[int]]:
     return [Column(name, BigInteger) for name in names]
 
 
-institution = Table("institution", metadata, _key(), Column("name", Text, nullable=False, unique=True))
+institution = Table("institution", metadata, _key(), Column("name", _Text, nullable=False, unique=True))
 
 study = Table(
     "study",
@@ -58,18 +70,18 @@ study = Table(
     *_number("patient_differs"),  # 1: instances disagree about the patient
     *_number("source_commit"),  # the earliest commit, whose attributes these are
     UniqueConstraint("institution_id", "uid"),
-    Index("study_by_patient_id", "institution_id", "patient_id"),
-    Index("study_by_patient_name", "institution_id", "patient_name_key"),
-    Index("study_by_date", "institution_id", "study_date"),
-    Index("study_by_accession", "institution_id", "accession_number"),
-    Index("study_by_study_id", "institution_id", "study_id"),
-    Index("study_by_birth_date", "institution_id", "patient_birth_date"),
-    Index("study_by_referring", "institution_id", "referring_physician_name_key"),
-    Index("study_by_issuer", "institution_id", "issuer_of_patient_id"),
-    Index("study_by_sex", "institution_id", "patient_sex"),
-    Index("study_by_time", "institution_id", "study_time"),
-    Index("study_by_description", "institution_id", "study_description_key"),
-    Index("study_by_institution", "institution_id"),  # in order of arrival, since rows follow in order of their keys
+    *_index("study_by_patient_id", "institution_id", "patient_id"),
+    *_index("study_by_patient_name", "institution_id", "patient_name_key"),
+    *_index("study_by_date", "institution_id", "study_date"),
+    *_index("study_by_accession", "institution_id", "accession_number"),
+    *_index("study_by_study_id", "institution_id", "study_id"),
+    *_index("study_by_birth_date", "institution_id", "patient_birth_date"),
+    *_index("study_by_referring", "institution_id", "referring_physician_name_key"),
+    *_index("study_by_issuer", "institution_id", "issuer_of_patient_id"),
+    *_index("study_by_sex", "institution_id", "patient_sex"),
+    *_index("study_by_time", "institution_id", "study_time"),
+    *_index("study_by_description", "institution_id", "study_description_key"),
+    *_index("study_by_institution", "institution_id"),  # in order of arrival, since rows follow in order of their keys
 )
 
 series = Table(
@@ -82,13 +94,13 @@ series = Table(
     *_text("body_part", "performed_step_date", "performed_step_time"),
     *_number("instance_count", "source_commit"),
     UniqueConstraint("study_id", "uid"),
-    Index("series_by_study", "study_id"),  # likewise
-    Index("series_by_uid", "institution_id", "uid"),
+    *_index("series_by_study", "study_id"),  # likewise
+    *_index("series_by_uid", "institution_id", "uid"),
     # In the order of their studies: one value's series lead to its studies in order of arrival.
-    Index("series_by_modality", "institution_id", "modality", "study_id"),
-    Index("series_by_body_part", "institution_id", "body_part", "study_id"),
-    Index("series_by_description", "institution_id", "series_description_key", "study_id"),
-    Index("series_by_step_date", "institution_id", "performed_step_date", "study_id"),
+    *_index("series_by_modality", "institution_id", "modality", "study_id"),
+    *_index("series_by_body_part", "institution_id", "body_part", "study_id"),
+    *_index("series_by_description", "institution_id", "series_description_key", "study_id"),
+    *_index("series_by_step_date", "institution_id", "performed_step_date", "study_id"),
 )
 
 instance = Table(
@@ -103,7 +115,7 @@ instance = Table(
     *_number("patient_key"),  # what it says of the patient, hashed
     *_number("current"),  # number of the current version
     UniqueConstraint("institution_id", "uid"),
-    Index("instance_by_series", "study_id", "series_id"),  # serves a study in order of its series too
+    *_index("instance_by_series", "study_id", "series_id"),  # serves a study in order of its series too
 )
 
 
@@ -154,14 +166,14 @@ holding = Table(
 )
 
 # What of each segment is in these tables, in the same transaction.
-segment = Table("segment", metadata, Column("name", Text, primary_key=True), *_number("applied", "last_commit"))
+segment = Table("segment", metadata, Column("name", _Text, primary_key=True), *_number("applied", "last_commit"))
 
 # Where each chain of the journal stands.
 chain = Table(
     "chain",
     metadata,
-    Column("institution", Text, primary_key=True),
-    Column("writer", Text, primary_key=True),
+    Column("institution", _Text, primary_key=True),
+    Column("writer", _Text, primary_key=True),
     *_number("sequence"),
     *_text("digest"),
 )
@@ -171,9 +183,9 @@ tombstone = Table(
     "tombstone",
     metadata,
     Column("institution_id", _Key, ForeignKey("institution.id"), primary_key=True, autoincrement=False),
-    Column("study_uid", Text, primary_key=True),
-    Column("series_uid", Text, primary_key=True),
-    Column("instance_uid", Text, primary_key=True),
+    Column("study_uid", _Text, primary_key=True),
+    Column("series_uid", _Text, primary_key=True),
+    Column("instance_uid", _Text, primary_key=True),
     *_number("commit_number"),  # the last one's
     sqlite_with_rowid=False,
 )
@@ -183,7 +195,7 @@ gone = Table(
     "gone",
     metadata,
     Column("institution_id", _Key, ForeignKey("institution.id"), primary_key=True, autoincrement=False),
-    Column("uid", Text, primary_key=True),
+    Column("uid", _Text, primary_key=True),
     *_number("number"),
     sqlite_with_rowid=False,
 )
@@ -204,9 +216,13 @@ hold = Table(
     "hold",
     metadata,
     Column("institution_id", _Key, ForeignKey("institution.id"), primary_key=True, autoincrement=False),
-    Column("study_uid", Text, primary_key=True),
+    Column("study_uid", _Text, primary_key=True),
     *_number("held"),  # 1: nothing of the study may be deleted
     *_number("commit_number", "at"),  # at: microseconds since 1970, UTC
     *_text("caller", "reason"),
     sqlite_with_rowid=False,
 )
+
+for _table in metadata.tables.values():
+    for _constraint in _table.foreign_key_constraints:
+        _constraint.ddl_if(dialect="sqlite")

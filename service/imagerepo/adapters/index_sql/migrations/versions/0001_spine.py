@@ -10,6 +10,7 @@ depends_on = None
 
 # SQLite counts its own keys only for this exact type.
 _KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -31,7 +32,17 @@ def _key() -> sa.Column[int]:
 
 
 def _to(table: str) -> sa.Column[int]:
-    return sa.Column(f"{table}_id", _KEY, sa.ForeignKey(f"{table}.id"), nullable=False)
+    return sa.Column(f"{table}_id", _KEY, *_reference(table), nullable=False)
+
+
+def _reference(table: str) -> tuple[sa.ForeignKey, ...]:
+    """In PostgreSQL none, by which each insert would lock rows that all writers share."""
+    return (sa.ForeignKey(f"{table}.id"),) if op.get_bind().dialect.name == "sqlite" else ()
+
+
+def _index(name: str, table: str, columns: list[str]) -> None:
+    """Rows with the same values follow in order of their keys, which SQLite puts at the end by itself."""
+    op.create_index(name, table, columns if op.get_bind().dialect.name == "sqlite" else [*columns, "id"])
 
 
 def _part_of(*names: str) -> list[sa.Column[int]]:
@@ -39,7 +50,7 @@ def _part_of(*names: str) -> list[sa.Column[int]]:
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text, nullable=False, server_default="") for name in names]
+    return [sa.Column(name, _TEXT, nullable=False, server_default="") for name in names]
 
 
 def _number(*names: str) -> list[sa.Column[int]]:
@@ -51,7 +62,7 @@ def _optional(*names: str) -> list[sa.Column[int]]:
 
 
 def _institutions() -> None:
-    op.create_table("institution", _key(), sa.Column("name", sa.Text, nullable=False, unique=True))
+    op.create_table("institution", _key(), sa.Column("name", _TEXT, nullable=False, unique=True))
 
 
 def _entities() -> None:
@@ -75,8 +86,8 @@ def _entities() -> None:
         "study_by_birth_date": "patient_birth_date",
         "study_by_referring": "referring_physician_name_key",
     }.items():
-        op.create_index(name, "study", ["institution_id", column])
-    op.create_index("study_by_institution", "study", ["institution_id"])
+        _index(name, "study", ["institution_id", column])
+    _index("study_by_institution", "study", ["institution_id"])
     op.create_table(
         "series",
         _key(),
@@ -87,9 +98,9 @@ def _entities() -> None:
         *_number("instance_count", "source_commit"),
         sa.UniqueConstraint("study_id", "uid"),
     )
-    op.create_index("series_by_study", "series", ["study_id"])
-    op.create_index("series_by_uid", "series", ["institution_id", "uid"])
-    op.create_index("series_by_modality", "series", ["institution_id", "modality"])
+    _index("series_by_study", "series", ["study_id"])
+    _index("series_by_uid", "series", ["institution_id", "uid"])
+    _index("series_by_modality", "series", ["institution_id", "modality"])
     op.create_table(
         "instance",
         _key(),
@@ -101,7 +112,7 @@ def _entities() -> None:
         *_number("patient_key", "current"),
         sa.UniqueConstraint("institution_id", "uid"),
     )
-    op.create_index("instance_by_series", "instance", ["study_id", "series_id"])
+    _index("instance_by_series", "instance", ["study_id", "series_id"])
 
 
 def _versions() -> None:
@@ -136,14 +147,14 @@ def _versions() -> None:
 def _sums() -> None:
     op.create_table(
         "holding",
-        sa.Column("institution_id", _KEY, sa.ForeignKey("institution.id"), primary_key=True),
+        sa.Column("institution_id", _KEY, *_reference("institution"), primary_key=True, autoincrement=False),
         *_number("study_count", "series_count", "instance_count", "hot_bytes", "cold_bytes"),
     )
-    op.create_table("segment", sa.Column("name", sa.Text, primary_key=True), *_number("applied", "last_commit"))
+    op.create_table("segment", sa.Column("name", _TEXT, primary_key=True), *_number("applied", "last_commit"))
     op.create_table(
         "chain",
-        sa.Column("institution", sa.Text, primary_key=True),
-        sa.Column("writer", sa.Text, primary_key=True),
+        sa.Column("institution", _TEXT, primary_key=True),
+        sa.Column("writer", _TEXT, primary_key=True),
         *_number("sequence"),
         *_text("digest"),
     )

@@ -9,18 +9,24 @@ branch_labels = None
 depends_on = None
 
 _KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def _of_institution() -> sa.Column[int]:
-    return sa.Column("institution_id", _KEY, sa.ForeignKey("institution.id"), primary_key=True, autoincrement=False)
+    return sa.Column("institution_id", _KEY, *_reference("institution"), primary_key=True, autoincrement=False)
+
+
+def _reference(table: str) -> tuple[sa.ForeignKey, ...]:
+    """In PostgreSQL none, by which each insert would lock rows that all writers share."""
+    return (sa.ForeignKey(f"{table}.id"),) if op.get_bind().dialect.name == "sqlite" else ()
 
 
 def _names(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text, primary_key=True) for name in names]
+    return [sa.Column(name, _TEXT, primary_key=True) for name in names]
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text, nullable=False, server_default="") for name in names]
+    return [sa.Column(name, _TEXT, nullable=False, server_default="") for name in names]
 
 
 def _number(*names: str) -> list[sa.Column[int]]:
@@ -40,7 +46,7 @@ def upgrade() -> None:
     op.create_table(
         "reclaim",
         sa.Column("id", _KEY, primary_key=True),
-        sa.Column("object_id", _KEY, sa.ForeignKey("object.id"), nullable=False),
+        sa.Column("object_id", _KEY, *_reference("object"), nullable=False),
         *_number("offset", "length"),
         sa.Column("digest", sa.LargeBinary, nullable=False),
         *_number("gone_at"),
