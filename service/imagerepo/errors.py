@@ -13,7 +13,9 @@ ImagerepoError
 │   ├── UnauthorizedError     unknown caller
 │   └── TooLargeError         above a limit
 ├── UnavailableError      nothing became visible; the caller may retry
-│   └── OutOfSpaceError       the disk or a quota is full
+│   ├── OutOfSpaceError       the disk or a quota is full
+│   ├── ExistsError           an object has that key already
+│   └── OvertakenError        another process has done it meanwhile
 ├── PeerError             another application entity did not do its part; its `failure` says whether to try again
 ├── SettingsError         start-up stops; names the field
 └── DamagedError          stored bytes or rows fail their checks
@@ -76,6 +78,14 @@ class UnavailableError(ImagerepoError):
 
 class OutOfSpaceError(UnavailableError):
     """The disk or a quota is full; reading goes on."""
+
+
+class ExistsError(UnavailableError):
+    """An object has that key already and is what it was; under another key it may be stored."""
+
+
+class OvertakenError(UnavailableError):
+    """Another process has done it meanwhile; look again where it stands."""
 
 
 class PeerFailure(StrEnum):

@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from imagerepo.errors import SettingsError
+from imagerepo.settings_cluster import Cluster
 from imagerepo.settings_deletion import Deletion
 from imagerepo.settings_fields import (
     GIB,
@@ -155,7 +156,7 @@ class Settings(Section):
     """Everything that can be set."""
 
     data: Path = Path("data")
-    """The data folder."""
+    """The data folder; of a replica: scratch space."""
     listen: Listen = "127.0.0.1:8080"
     """Where HTTP is served."""
     public_url: PublicUrl | None = None
@@ -172,6 +173,8 @@ class Settings(Section):
     """Seconds that requests and associations in flight are given at SIGTERM."""
     trusted_proxies: tuple[Network, ...] = ()
     """Balancers whose PROXY protocol v2 header names the sender."""
+    cluster: Cluster | None = None
+    """What this replica shares with others; none: everything is in the data folder, and nobody else's."""
     institutions: tuple[Institution, ...] = ()
     """Tenants; without any there is one, `default`."""
     nodes: tuple[Node, ...] = ()

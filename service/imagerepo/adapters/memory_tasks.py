@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 
+from imagerepo.errors import OvertakenError
 from imagerepo.model.task import NewTask, Queue, Task, TaskKind, TaskState
 from imagerepo.ports.feed import Marks
 from imagerepo.ports.tasks import Selection
@@ -55,9 +56,11 @@ class MemoryTasks:
                     "",
                 )
 
-    def follow(self, follower: str, marks: Marks, tasks: Sequence[NewTask]) -> None:
+    def follow(self, follower: str, marks: Marks, tasks: Sequence[NewTask], since: Marks | None) -> None:
         """Add tasks and remember how far commits were followed."""
         with self._lock:
+            if self._followed.get(follower) != since:
+                raise OvertakenError(f"another process has followed the commits for {follower}")
             self.add(tasks)
             self._followed[follower] = {**self._followed.get(follower, {}), **marks}
 

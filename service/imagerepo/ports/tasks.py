@@ -27,7 +27,7 @@ class Tasks(Protocol):
     - What a call has done when it returns survives `kill -9` and loss of power.
     - A task is there until `finish` or `drop`: whoever leased it and died does not take it along. So a task may be
       begun more than once, and whoever does it has to allow for that.
-    - Of one lane only one owner has tasks at a time.
+    - Of one lane only one owner has tasks at a time. An owner is whoever leases: a process tree, from its start.
 
     All raise UnavailableError; then nothing has changed.
     """
@@ -36,8 +36,18 @@ class Tasks(Protocol):
         """Add tasks, in order; those whose name is in their queue already are left as they are."""
         ...
 
-    def follow(self, follower: str, marks: Marks, tasks: Sequence[NewTask]) -> None:
-        """Add tasks and remember how far commits were followed for them, both or neither."""
+    def follow(self, follower: str, marks: Marks, tasks: Sequence[NewTask], since: Marks | None) -> None:
+        """Add tasks and remember how far commits were followed for them, both or neither.
+
+        Args:
+            follower: who follows; of any number of processes, one at a time gets further.
+            marks: how far; those of writers that are not named stay.
+            tasks: what the commits up to there call for.
+            since: what `followed` said before.
+
+        Raises:
+            OvertakenError: `followed` says something else by now; nothing has changed.
+        """
         ...
 
     def followed(self, follower: str) -> Marks | None:
@@ -60,15 +70,15 @@ class Tasks(Protocol):
         ...
 
     def extend(self, ids: Sequence[int], until: datetime) -> None:
-        """Go on with tasks that were leased."""
+        """Go on with tasks that were leased, but for those that have gone to another owner since."""
         ...
 
     def give_back(self, ids: Sequence[int]) -> None:
-        """Lease no longer what was not begun."""
+        """Lease no longer what was not begun; likewise."""
         ...
 
     def give_back_all(self) -> None:
-        """No lease holds any longer: nobody works."""
+        """No lease of whoever calls, or of what it was before it began anew, holds any longer."""
         ...
 
     def finish(self, ids: Sequence[int]) -> None:
@@ -76,11 +86,11 @@ class Tasks(Protocol):
         ...
 
     def postpone(self, task: int, due: datetime, problem: str) -> None:
-        """An attempt at it failed; it is tried again at `due`."""
+        """An attempt at it failed; it is tried again at `due`, unless it has gone to another owner since."""
         ...
 
     def park(self, task: int, problem: str) -> None:
-        """The last attempt at it failed."""
+        """The last attempt at it failed; likewise."""
         ...
 
     def keep(self, kind: TaskKind, queue: str, until: datetime, problem: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from imagerepo.adapters.index_sql.engine import PerThread
 from imagerepo.adapters.moments import microseconds, moment
 from imagerepo.adapters.work_sql.engine import connect, reading, transaction
+from imagerepo.errors import OvertakenError
 from imagerepo.model.task import NewTask, Queue, Task, TaskKind, TaskState
 from imagerepo.ports.feed import Mark, Marks
 from imagerepo.ports.tasks import Selection
@@ -24,6 +25,7 @@ _ADVANCE: Final = (
     "INSERT INTO followed (follower, writer, segment, position) VALUES (?, ?, ?, ?) ON CONFLICT (follower, writer) "
     "DO UPDATE SET segment = excluded.segment, position = excluded.position"
 )
+_FOLLOWED: Final = "SELECT writer, segment, position FROM followed WHERE follower = ?"
 _KEPT: Final = "EXISTS (SELECT 1 FROM queue q WHERE q.kind = t.kind AND q.name = t.queue AND q.due_at > :now)"
 # One step from queue to queue through the index, however many tasks each has.
 _NEXT_QUEUE: Final = "SELECT min(queue) FROM task WHERE kind = ? AND queue > ?"
@@ -73,19 +75,18 @@ class SqlTasks:
             with transaction(self._connection()) as connection:
                 connection.executemany(_ADD, map(_values, tasks))
 
-    def follow(self, follower: str, marks: Marks, tasks: Sequence[NewTask]) -> None:
+    def follow(self, follower: str, marks: Marks, tasks: Sequence[NewTask], since: Marks | None) -> None:
         """Add tasks and remember how far commits were followed."""
         with transaction(self._connection()) as connection:
+            if _marks(connection.execute(_FOLLOWED, (follower,)).fetchall()) != since:
+                raise OvertakenError(f"another process has followed the commits for {follower}")
             connection.executemany(_ADD, map(_values, tasks))
             rows = [(follower, writer, mark.segment, mark.position) for writer, mark in marks.items()]
             connection.executemany(_ADVANCE, [(follower, _NOBODY, "", 0), *rows])
 
     def followed(self, follower: str) -> Marks | None:
         """How far commits were followed."""
-        rows = self._rows("SELECT writer, segment, position FROM followed WHERE follower = ?", (follower,))
-        if not rows:
-            return None
-        return {writer: Mark(segment, position) for writer, segment, position in rows if writer != _NOBODY}
+        return _marks(self._rows(_FOLLOWED, (follower,)))
 
     def unfollow(self, follower: str) -> None:
         """Forget how far commits were followed."""
@@ -213,6 +214,12 @@ def _where(selection: Selection) -> tuple[str, tuple[str | int, ...]]:
         conditions.append(f"id IN ({', '.join('?' * len(selection.ids))})")
         values.extend(selection.ids)
     return " AND ".join(conditions), tuple(values)
+
+
+def _marks(rows: Sequence[Any]) -> Marks | None:
+    if not rows:
+        return None
+    return {writer: Mark(segment, position) for writer, segment, position in rows if writer != _NOBODY}
 
 
 def _values(task: NewTask) -> tuple[str | int, ...]:

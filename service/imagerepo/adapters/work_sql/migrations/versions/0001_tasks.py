@@ -10,6 +10,7 @@ depends_on = None
 
 # SQLite counts its own keys only for this exact type.
 _KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -29,22 +30,22 @@ def upgrade() -> None:
     op.create_index("task_by_kind", "task", ["kind", "state"])
     op.create_table(
         "queue",
-        sa.Column("kind", sa.Text, primary_key=True),
-        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("kind", _TEXT, primary_key=True),
+        sa.Column("name", _TEXT, primary_key=True),
         *_number("failures", "due_at"),
         *_text("problem"),
     )
     op.create_table(
         "followed",
-        sa.Column("follower", sa.Text, primary_key=True),
-        sa.Column("writer", sa.Text, primary_key=True),
+        sa.Column("follower", _TEXT, primary_key=True),
+        sa.Column("writer", _TEXT, primary_key=True),
         *_text("segment"),
         *_number("position"),
     )
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text, nullable=False, server_default="") for name in names]
+    return [sa.Column(name, _TEXT, nullable=False, server_default="") for name in names]
 
 
 def _number(*names: str) -> list[sa.Column[int]]:

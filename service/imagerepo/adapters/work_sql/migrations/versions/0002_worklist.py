@@ -8,13 +8,15 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Make their tables."""
     op.create_table(
         "scheduled_step",
-        sa.Column("institution", sa.Text, primary_key=True),
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("institution", _TEXT, primary_key=True),
+        sa.Column("id", _TEXT, primary_key=True),
         *_text("state", "study_uid", "step_id", "patient_id", "day", "time", "content"),
         sa.Column("is_open", sa.Integer, nullable=False),
         sa.Column("changed_at", sa.BigInteger, nullable=False),
@@ -24,19 +26,19 @@ def upgrade() -> None:
     op.create_index("scheduled_step_by_study", "scheduled_step", ["institution", "study_uid"])
     op.create_table(
         "performed_step",
-        sa.Column("institution", sa.Text, primary_key=True),
-        sa.Column("uid", sa.Text, primary_key=True),
+        sa.Column("institution", _TEXT, primary_key=True),
+        sa.Column("uid", _TEXT, primary_key=True),
         *_text("status", "content"),
         sa.Column("begun_at", sa.BigInteger, nullable=False),
         sa.Column("changed_at", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "performed_of_study",
-        sa.Column("institution", sa.Text, primary_key=True),
-        sa.Column("study_uid", sa.Text, primary_key=True),
-        sa.Column("uid", sa.Text, primary_key=True),
+        sa.Column("institution", _TEXT, primary_key=True),
+        sa.Column("study_uid", _TEXT, primary_key=True),
+        sa.Column("uid", _TEXT, primary_key=True),
     )
 
 
 def _text(*names: str) -> list[sa.Column[str]]:
-    return [sa.Column(name, sa.Text, nullable=False, server_default="") for name in names]
+    return [sa.Column(name, _TEXT, nullable=False, server_default="") for name in names]

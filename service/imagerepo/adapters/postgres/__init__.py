@@ -1,0 +1,1 @@
+"""PostgreSQL: what all replicas share, but for the bytes."""
