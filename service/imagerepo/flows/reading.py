@@ -2,13 +2,20 @@
 
 What memory holds is read at once when its turn comes. After something that had to come from the disk, the next batch
 is fetched by a thread meanwhile: so the disk is not waited for instance by instance, and it takes two buffers only.
+From then on the store is told of the batches behind it too, and brings them nearer, many at once.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
 from imagerepo.flows.batches import Batch
 from imagerepo.ports.objects import Objects
+
+_TOLD: Final = 16
+"""Batches that the store is told of: as many as keep several requests in flight, and few enough for its memory."""
 
 _Piece = tuple[Batch, memoryview]
 
@@ -19,6 +26,8 @@ class Reader:
     def __init__(self, objects: Objects, planned: Iterator[Batch]) -> None:
         self._objects = objects
         self._planned = planned
+        self._told: deque[Batch] = deque()
+        self._tells = False  # once something had to be waited for
         self._buffers = _Buffers()
         self._next: tuple[_Piece, asyncio.Future[None] | None] | None = None  # begun: its reading, if it is waited for
 
@@ -39,7 +48,7 @@ class Reader:
         self._buffers.give_back(view)
 
     def _begin(self) -> tuple[_Piece, asyncio.Future[None] | None] | None:
-        batch = next(self._planned, None)
+        batch = self._take()
         if batch is None:
             return None
         view = self._buffers.take(batch.size)
@@ -48,11 +57,23 @@ class Reader:
         at_hand = self._objects.read_at_hand
         if all(at_hand(where, view[at : at + where.length]) for at, where in batch.ranges):
             return (batch, view), None
+        self._tells = True
         reading = asyncio.get_running_loop().run_in_executor(None, self._read, batch, view)
         reading.add_done_callback(_seen)
         return (batch, view), reading
 
+    def _take(self) -> Batch | None:
+        if self._tells and len(self._told) <= _TOLD // 2:
+            more = list(islice(self._planned, _TOLD - len(self._told)))
+            if more:
+                self._told += more
+                ranges = [where for batch in more for _, where in batch.ranges]
+                asyncio.get_running_loop().run_in_executor(None, self._objects.expect, ranges)
+        return self._told.popleft() if self._told else next(self._planned, None)
+
     def _read(self, batch: Batch, view: memoryview) -> None:
+        if len(batch.ranges) > 1:
+            self._objects.expect(where for _, where in batch.ranges)  # together, rather than one after another
         for at, where in batch.ranges:
             self._objects.read_into(where, view[at : at + where.length])
 
