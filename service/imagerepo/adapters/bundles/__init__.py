@@ -1,0 +1,1 @@
+"""Commits of a replica: bundles in S3, rows in PostgreSQL."""

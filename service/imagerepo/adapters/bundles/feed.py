@@ -1,0 +1,66 @@
+"""Follow what was committed by reading the journal (ports.feed.Feed).
+
+Commits are followed in the order of their transactions, only as far as no transaction is under way that began earlier:
+none can become visible behind who follows, whoever wrote it.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from imagerepo.adapters.postgres.database import Database
+from imagerepo.adapters.segments import lines
+from imagerepo.model.uids import Uid
+from imagerepo.ports.feed import Arrived, Mark, Marks, Page
+
+_PAGE: Final = 500  # versions after which a page ends
+_ROWS: Final = 64  # of the journal, read at a time
+_ALL: Final = "all"  # the one key of the marks: there is one order over all writers
+_NOW: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+_SINCE: Final = (
+    "SELECT xid::text, institution, commit_number, lines FROM journal "
+    "WHERE (xid, institution) > (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND stored > 0 "
+    "ORDER BY xid, institution LIMIT %s"
+)
+
+
+class BundleFeed:
+    """Reads the journal of all replicas. A mark names a transaction and an institution, and its commit's number."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def now(self) -> Marks:
+        """Behind all that is visible now."""
+        with self._database.reading() as connection:
+            (first,) = connection.run(_NOW).fetchone() or ("0",)
+        # What is before the first transaction that is under way, or will be, is visible.
+        return {_ALL: Mark(f"{first}/", 0)}
+
+    def since(self, marks: Marks) -> Page:
+        """What became visible after `marks`."""
+        mark = marks.get(_ALL, Mark("0/", 0))
+        arrived: list[Arrived] = []
+        while len(arrived) < _PAGE:
+            xid, _, institution = mark.segment.partition("/")
+            with self._database.reading() as connection:
+                rows = connection.run(_SINCE, (xid, institution, _ROWS)).fetchall()
+            for one, whose, commit, body in rows:
+                arrived.extend(_arrived(bytes(body), f"commit {commit} of {whose}"))
+                mark = Mark(f"{one}/{whose}", commit)
+            if len(rows) < _ROWS:
+                return Page(arrived, {_ALL: mark}, more=False)
+        return Page(arrived, {_ALL: mark}, more=True)
+
+
+def _arrived(body: bytes, place: str) -> Iterator[Arrived]:
+    for line in body.split(b"\n"):
+        said = lines.parse_line(line, place)
+        for one in lines.stores(said, said["commit"]):
+            yield Arrived(
+                one.institution,
+                Uid(one.study_uid),
+                Uid(one.series_uid),
+                Uid(one.instance_uid),
+                one.version,
+                said["caller"],
+            )
