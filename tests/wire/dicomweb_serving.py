@@ -58,7 +58,9 @@ def serving(settings: Settings | None = None, commits: type[MemoryCommits] = Mem
     memory = Memory()
     repository = assemble(settings, memory, commits(memory))
     served = Served(0, memory, repository)
-    state = ServingState(draining=lambda: served.draining, render_metrics=lambda: b"imagerepo_up 1\n")
+    state = ServingState(
+        draining=lambda: served.draining, check=repository.index.check, render_metrics=lambda: b"imagerepo_up 1\n"
+    )
     app = make_app(repository, [*dicomweb.routes(repository), *rest.routes(repository), *ui.routes(repository)], state)
     config = uvicorn.Config(
         app,

@@ -105,6 +105,9 @@ def test_probes_need_no_token() -> None:
             assert client.get(path).status_code == 200
         one.draining = True
         assert client.get("/readyz").status_code == client.get("/readyz/write").status_code == 503
+        assert (
+            client.get("/readyz?unready=404").status_code == client.get("/readyz/write?unready=404").status_code == 404
+        )
         assert client.get("/healthz").status_code == 200
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from imagerepo.dicom.values import quote
+from imagerepo.dicomweb.store_answers import ALREADY_STORED
 from imagerepo.dicomweb.warnings import warning
 from imagerepo.errors import (
     BadDicomError,
@@ -18,7 +19,7 @@ from imagerepo.errors import (
     TooLargeError,
     UnavailableError,
 )
-from imagerepo.model.arrival import Outcome
+from imagerepo.model.arrival import Outcome, OutcomeKind
 from imagerepo.model.uids import Uid
 from imagerepo.web.faults import Headers
 
@@ -53,6 +54,7 @@ class Report:
     _unreadable: list[str] = field(default_factory=list[str])
     _cut: list[str] = field(default_factory=list[str])  # sentences longer than a comment may be, the first of them
     _studies: set[Uid] = field(default_factory=set[Uid])
+    _already: int = 0  # of the stored, those that were there before
     _causes: set[type[ImagerepoError]] = field(default_factory=set[type[ImagerepoError]])
 
     @property
@@ -70,6 +72,7 @@ class Report:
         if outcome.error is None:
             assert outcome.study_uid is not None
             self._studies.add(outcome.study_uid)
+            self._already += outcome.kind is OutcomeKind.DUPLICATE
             url = f"{self._study(outcome.study_uid)}/series/{outcome.series_uid}/instances/{outcome.instance_uid}"
             self._stored.append(_item([*_sop(outcome), _retrieve(url)]))
             return
@@ -97,8 +100,9 @@ class Report:
         return 503 if all(issubclass(cause, UnavailableError) for cause in self._causes) else 409
 
     def headers(self) -> Headers:
-        """The sentences for which a comment has no room: the first of them, each whole."""
-        return [warning(self.base, text[:_SENTENCE]) for text in self._cut]
+        """The sentences for which a comment has no room, the first of them, each whole; how many were there before."""
+        already = [(ALREADY_STORED.encode(), b"%d" % self._already)] if self._already else []
+        return [*already, *(warning(self.base, text[:_SENTENCE]) for text in self._cut)]
 
     def _comment(self, error: ImagerepoError, number: int) -> str:
         # Error Comment, as C-STORE answers have it (PS3.7 9.3.1.2): the part and what is wrong with it.

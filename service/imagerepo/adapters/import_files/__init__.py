@@ -1,0 +1,1 @@
+"""What is imported: files, folders, archives and media; and the notes of what was."""

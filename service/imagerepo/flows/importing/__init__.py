@@ -1,0 +1,1 @@
+"""Import files: find, gather by series, store, note."""
