@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.archive import Archive, Opening, in_memory, in_segments
+from tests.harness.archive import Archive, Opening, in_cluster, in_memory, in_segments
 
 
-@pytest.fixture(params=[in_memory, in_segments])
+@pytest.fixture(params=[in_memory, in_segments, in_cluster])
 def opening(request: pytest.FixtureRequest) -> Opening:
     return request.param
 

@@ -1,6 +1,7 @@
 """Whatever is asked of whatever is stored: every adapter answers the same."""
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagerepo.adapters.index_sql import reader
+from imagerepo.adapters.index_sql import reads
+from imagerepo.adapters.postgres.database import Database
+from imagerepo.adapters.postgres.index import PostgresIndex
 from imagerepo.model.query import (
     Between,
     BetweenMoments,
@@ -20,8 +23,10 @@ from imagerepo.model.query import (
     Query,
     Wildcard,
 )
+from tests.harness import databases
 from tests.harness.archive import in_memory, in_segments
 from tests.harness.dicom_file import DicomFile, uid
+from tests.harness.index_rows import copy_rows
 from tests.harness.requests import store
 
 LETTERS = "aAbBéÉß[]%_\"^=.- '1*?山"
@@ -106,19 +111,29 @@ def queries(draw: st.DrawFn) -> Query:
     return Query("default", draw(st.sampled_from(list(Level))), tuple(wanted), 1000)
 
 
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    with databases.with_schema() as url, databases.opened(url) as made:
+        yield made
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(archives(), st.lists(queries(), min_size=15, max_size=15))
-def test_sql_finds_what_looking_at_everything_finds(files: list[DicomFile], asked: list[Query]) -> None:
+def test_sql_finds_what_looking_at_everything_finds(
+    database: Database, files: list[DicomFile], asked: list[Query]
+) -> None:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(reader, "_ROWS_FIRST", 1)
-        patch.setattr(reader, "_ROWS_A_PAGE", 2)
+        patch.setattr(reads, "_ROWS_FIRST", 1)
+        patch.setattr(reads, "_ROWS_A_PAGE", 2)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         opened = [stack.enter_context(opening(folder / "data")) for opening in (in_memory, in_segments)]
         for archive in opened:
             archive.commits.commit([store(file) for file in files])
+        copy_rows(folder / "data", database)
         for query in asked:
-            plain, sql = (sorted(archive.index.search(query), key=repr) for archive in opened)
-            assert sql == plain, query
-            paged = [one for page in opened[1].index.pages(query) for one in page]
-            assert sorted(paged, key=repr) == plain, query
+            plain = sorted(opened[0].index.search(query), key=repr)
+            for index in (opened[1].index, PostgresIndex(database)):
+                assert sorted(index.search(query), key=repr) == plain, query
+                paged = [one for page in index.pages(query) for one in page]
+                assert sorted(paged, key=repr) == plain, query

@@ -1,36 +1,49 @@
 """Deferred work: what every implementation of ports.tasks promises."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from imagerepo.adapters.memory_tasks import MemoryTasks
+from imagerepo.adapters.postgres.tasks import PostgresTasks
 from imagerepo.adapters.work_sql import schema
 from imagerepo.adapters.work_sql.tasks import SqlTasks
+from imagerepo.errors import OvertakenError
 from imagerepo.model.task import NewTask, TaskKind, TaskState
 from imagerepo.ports.feed import Mark
 from imagerepo.ports.tasks import Selection, Tasks
+from tests.harness import databases
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
 FORWARD = TaskKind.FORWARD
 
 
-def in_sqlite(data: Path) -> Tasks:
+@contextmanager
+def in_sqlite(data: Path) -> Iterator[Tasks]:
     schema.upgrade(data)
-    return SqlTasks(data)
+    yield SqlTasks(data)
 
 
-def in_memory(_data: Path) -> Tasks:
-    return MemoryTasks()
+@contextmanager
+def in_memory(_data: Path) -> Iterator[Tasks]:
+    yield MemoryTasks()
 
 
-@pytest.fixture(params=[in_memory, in_sqlite])
-def tasks(request: pytest.FixtureRequest, tmp_path: Path) -> Tasks:
-    make: Callable[[Path], Tasks] = request.param
-    return make(tmp_path)
+@contextmanager
+def in_postgres(_data: Path) -> Iterator[Tasks]:
+    with databases.with_schema() as url, databases.opened(url) as database:
+        yield PostgresTasks(database, "replica-1")
+
+
+@pytest.fixture(params=[in_memory, in_sqlite, in_postgres])
+def tasks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tasks]:
+    make: Callable[[Path], AbstractContextManager[Tasks]] = request.param
+    with make(tmp_path) as made:
+        yield made
 
 
 def task(name: str, *, lane: str = "study", queue: str = "ARCHIVE", due: datetime = NOW) -> NewTask:
@@ -146,11 +159,21 @@ def test_a_task_is_not_due_before_its_time(tasks: Tasks) -> None:
 
 def test_how_far_was_followed_is_kept_with_the_tasks_made_of_it(tasks: Tasks) -> None:
     assert tasks.followed("forwarding") is None
-    tasks.follow("forwarding", {}, [])
+    tasks.follow("forwarding", {}, [], None)
     assert tasks.followed("forwarding") == {}  # nobody has written anything yet, which is not: never
-    tasks.follow("forwarding", {"dimse-0": Mark("one", 10)}, [task("a")])
-    tasks.follow("forwarding", {"http-0": Mark("two", 20)}, [])
+    first = {"dimse-0": Mark("one", 10)}
+    tasks.follow("forwarding", first, [task("a")], {})
+    tasks.follow("forwarding", {"http-0": Mark("two", 20)}, [], first)
     assert tasks.followed("forwarding") == {"dimse-0": Mark("one", 10), "http-0": Mark("two", 20)}
     assert leased(tasks) == ["a"]
     tasks.unfollow("forwarding")
     assert tasks.followed("forwarding") is None
+
+
+def test_whoever_was_overtaken_in_following_adds_nothing(tasks: Tasks) -> None:
+    tasks.follow("forwarding", {"dimse-0": Mark("one", 10)}, [], None)
+    for since in (None, {}, {"dimse-0": Mark("one", 9)}):
+        with pytest.raises(OvertakenError):
+            tasks.follow("forwarding", {"dimse-0": Mark("one", 20)}, [task("a")], since)
+    assert tasks.followed("forwarding") == {"dimse-0": Mark("one", 10)}
+    assert tasks.pending()[FORWARD] == 0

@@ -1,6 +1,7 @@
 """What both stores of scheduled and performed steps promise (ports/worklist.py)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from imagerepo.adapters.memory_worklist import MemoryWorklist
+from imagerepo.adapters.postgres.worklist import PostgresWorklist
 from imagerepo.adapters.work_sql import schema
 from imagerepo.adapters.work_sql.worklist import SqlWorklist
 from imagerepo.model.header import Attribute
 from imagerepo.model.worklist import BEGINNING, Bounds, PerformedStatus, PerformedStep, ScheduledStep, StepState
 from imagerepo.ports.worklist import Worklist
+from tests.harness import databases
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-Store = Callable[[], Worklist]
 
 
 def _sql(folder: Path) -> Worklist:
@@ -23,9 +25,27 @@ def _sql(folder: Path) -> Worklist:
     return SqlWorklist(folder)
 
 
-@pytest.fixture(params=["memory", "sql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Worklist:
-    return MemoryWorklist() if request.param == "memory" else _sql(tmp_path)
+@contextmanager
+def in_memory(_data: Path) -> Iterator[Worklist]:
+    yield MemoryWorklist()
+
+
+@contextmanager
+def in_sqlite(data: Path) -> Iterator[Worklist]:
+    yield _sql(data)
+
+
+@contextmanager
+def in_postgres(_data: Path) -> Iterator[Worklist]:
+    with databases.with_schema() as url, databases.opened(url) as database:
+        yield PostgresWorklist(database)
+
+
+@pytest.fixture(params=[in_memory, in_sqlite, in_postgres])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Worklist]:
+    make: Callable[[Path], AbstractContextManager[Worklist]] = request.param
+    with make(tmp_path) as made:
+        yield made
 
 
 def scheduled(name: str, day: str, time: str = "0800", institution: str = "default") -> ScheduledStep:

@@ -1,13 +1,16 @@
 """Every implementation of the ports behind one face."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagerepo.adapters.bundles.generation import Generation
 from imagerepo.adapters.index_sql.metadata_cache import Room, SqlMetadataCache
 from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex, MemoryMetadataCache, MemoryObjects
+from imagerepo.adapters.objects_s3.objects import S3Objects
+from imagerepo.adapters.postgres.index import PostgresIndex
 from imagerepo.adapters.segments import folder as data_folder
 from imagerepo.adapters.segments.commits import SegmentCommits
 from imagerepo.adapters.segments.objects import LocalObjects
@@ -17,6 +20,9 @@ from imagerepo.ports.commits import Commits
 from imagerepo.ports.index import Index, MetadataCache
 from imagerepo.ports.objects import Objects
 from imagerepo.settings import Storage
+from tests.harness import databases, s3
+from tests.harness.committing import writing
+from tests.testbed.shared import shared_bed
 
 WRITERS = ("one", "two")
 
@@ -61,3 +67,16 @@ def in_segments(data: Path, storage: Storage = Storage(reserve=0)):  # noqa: B00
     finally:
         for one in writers:
             one.close()
+
+
+@contextmanager
+def in_cluster(data: Path):
+    """On the session's bed, with a database of its own; its objects lie beside those of other tests."""
+    data.mkdir(exist_ok=True)
+    with ExitStack() as opened:
+        url = opened.enter_context(databases.with_schema())
+        settings = s3.settings(shared_bed(), data, bucket_prefix="conformance")
+        one, two = (opened.enter_context(writing(url, settings, data, name)) for name in WRITERS)
+        objects = S3Objects(one.store, Generation(one.database).now)
+        cache = SqlMetadataCache(data, Room(1 << 30, 0))
+        yield Archive(one.commits, two.commits, objects, PostgresIndex(one.database), cache)

@@ -20,10 +20,11 @@ class EndedError(Exception):
 class DimseClient:
     """One association."""
 
-    def __init__(self, port: int, calling: str = "SENDER", timeout: float = 60) -> None:
-        """Connect and associate. Raises EndedError."""
+    def __init__(self, port: int, calling: str = "SENDER", timeout: float = 60, source: str | None = None) -> None:
+        """Connect, from an address if one is given, and associate. Raises EndedError."""
+        comes_from = None if source is None else (source, 0)
         try:
-            self._socket = socket.create_connection(("127.0.0.1", port), timeout)
+            self._socket = socket.create_connection(("127.0.0.1", port), timeout, comes_from)
         except OSError as error:
             raise EndedError(str(error)) from error
         try:

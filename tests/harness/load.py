@@ -5,11 +5,30 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
 
 from tests.harness.dicom_file import DicomFile, ct, uid
 from tests.harness.dimse_client import SUCCESS, DimseClient, EndedError
-from tests.harness.server import Server
 from tests.harness.web_client import FAILURES, WebClient
+
+
+class Target(Protocol):
+    """A server, or several behind one door."""
+
+    @property
+    def http(self) -> int:
+        """Port."""
+        ...
+
+    @property
+    def dimse(self) -> int:
+        """Port."""
+        ...
+
+    def ended(self) -> bool:
+        """Whether nobody will answer any more."""
+        ...
 
 
 @dataclass
@@ -18,15 +37,17 @@ class Load:
 
     seed: int
     sizes: tuple[int, ...] = (2048, 40_000, 600_000)
+    pause: float = 0.0  # seconds from an answer to a sender's next request
     acknowledged: list[DicomFile] = field(default_factory=list)
     sent: dict[str, set[bytes]] = field(default_factory=dict)  # data sets by SOP Instance UID, acknowledged or not
+    _answered_at: list[float] = field(default_factory=list)  # monotonic seconds
     _ending: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def start(self, server: Server, *, dimse: int, stow: int) -> None:
+    def start(self, server: Target, *, dimse: int, stow: int) -> None:
         """Begin so many senders of each kind."""
-        jobs: list[Callable[[Server, int], None]] = [self._by_dimse] * dimse + [self._by_stow] * stow
+        jobs: list[Callable[[Target, int], None]] = [self._by_dimse] * dimse + [self._by_stow] * stow
         self._threads = [
             threading.Thread(target=job, args=(server, self.seed * 100 + number), daemon=True)
             for number, job in enumerate(jobs)
@@ -52,6 +73,10 @@ class Load:
         self._ending.set()
         self.join()
 
+    def longest_silence(self) -> float:
+        """Seconds between two acknowledgements at the most."""
+        return max((later - earlier for earlier, later in pairwise(self._answered_at)), default=0.0)
+
     def snapshot(self) -> list[DicomFile]:
         """What is acknowledged by now."""
         with self._lock:
@@ -70,8 +95,10 @@ class Load:
     def _done(self, files: list[DicomFile]) -> None:
         with self._lock:
             self.acknowledged += files
+            self._answered_at.append(time.monotonic())
+        time.sleep(self.pause)
 
-    def _by_dimse(self, server: Server, sender: int) -> None:
+    def _by_dimse(self, server: Target, sender: int) -> None:
         rng, number = random.Random(sender), 0
         while not self._ending.is_set():
             try:
@@ -83,11 +110,11 @@ class Load:
                             self._done([file])
                     client.release()
             except (EndedError, OSError):
-                if server.process.poll() is not None:
+                if server.ended():
                     return
                 time.sleep(0.01)
 
-    def _by_stow(self, server: Server, sender: int) -> None:
+    def _by_stow(self, server: Target, sender: int) -> None:
         rng, number = random.Random(sender), 0
         while not self._ending.is_set():
             batch = []
@@ -99,7 +126,7 @@ class Load:
                 with WebClient(server.http) as client:
                     stored = client.stow(*batch).stored
             except FAILURES:
-                if server.process.poll() is not None:
+                if server.ended():
                     return
                 time.sleep(0.01)
                 continue

@@ -82,6 +82,10 @@ class Server:
             error.add_note(f"the server said:\n{self.said()[-4000:]}")
         self._log.close()
 
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.process.poll() is not None
+
     @property
     def url(self) -> str:
         """Of HTTP."""

@@ -29,8 +29,10 @@ class Stowed:
 class WebClient:
     """One connection, opened at the first request."""
 
-    def __init__(self, port: int, timeout: float = 60) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    def __init__(self, port: int, timeout: float = 60, source: str | None = None) -> None:
+        """`source` is the address to come from; None: the usual one."""
+        comes_from = None if source is None else (source, 0)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=comes_from)
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +62,13 @@ class WebClient:
         self._connection.request("GET", path, headers=headers)
         answer = self._connection.getresponse()
         return answer.status, answer.read()
+
+    def delete(self, path: str) -> int:
+        """The status."""
+        self._connection.request("DELETE", path)
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
 
     @contextmanager
     def opened(self, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:

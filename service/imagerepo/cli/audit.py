@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imagerepo.processes import assembly, journal
+from imagerepo.processes import journal
 from imagerepo.settings import load
 
 app = typer.Typer(help="The journal: who did what.")
@@ -37,4 +37,4 @@ def export(data: _Data = None, config: _Config = None) -> None:
 @app.command()
 def key() -> None:
     """Make a key that signs the chains' roots, for setting audit.key."""
-    typer.echo(assembly.new_anchor_key(), nl=False)
+    typer.echo(journal.new_anchor_key(), nl=False)

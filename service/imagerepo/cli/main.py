@@ -16,10 +16,12 @@ from imagerepo.cli import (
     find,
     get,
     hold,
+    importing,
     index,
     move,
     node,
     passcode,
+    schema,
     send,
     serve,
     tasks,
@@ -36,6 +38,7 @@ app.command("passcode")(passcode.passcode)
 app.command("echo")(echo.echo)
 app.command("find")(find.find)
 app.command("send")(send.send)
+app.command("import")(importing.import_)
 app.command("get")(get.get)
 app.command("move")(move.move)
 app.add_typer(node.app, name="node")
@@ -44,6 +47,7 @@ app.command("delete")(delete.delete)
 app.add_typer(hold.app, name="hold")
 app.add_typer(audit.app, name="audit")
 app.add_typer(index.app, name="index")
+app.add_typer(schema.app, name="schema")
 app.add_typer(tasks.app, name="tasks")
 
 

@@ -1,15 +1,17 @@
 """Forwarding: what was committed and a rule names becomes tasks.
 
 It follows the commits, not ingest: no sender waits for it. How far it has come is written in the transaction that adds
-the tasks, so that a version becomes a task once, whenever this process dies.
+the tasks, so that a version becomes a task once, whenever this process dies, and however many follow: who comes second
+finds that another has gone on from where it began, and goes on behind that.
 """
 
+import contextlib
 import json
 import logging
 from datetime import datetime
 from typing import Final
 
-from imagerepo.errors import ImagerepoError, UnavailableError
+from imagerepo.errors import ImagerepoError, OvertakenError, UnavailableError
 from imagerepo.flows import work
 from imagerepo.flows.destinations import Destinations
 from imagerepo.flows.metadata import Metadata
@@ -34,7 +36,8 @@ def begin(tasks: Tasks, feed: Feed, rules: Rules) -> None:
     if not rules.rules:
         tasks.unfollow(FOLLOWER)
     elif tasks.followed(FOLLOWER) is None:
-        tasks.follow(FOLLOWER, feed.now(), [])
+        with contextlib.suppress(OvertakenError):  # another replica begins at the same time
+            tasks.follow(FOLLOWER, feed.now(), [], None)
 
 
 class Forwarding:
@@ -46,6 +49,7 @@ class Forwarding:
         self._metadata = metadata
         self._retrieve = retrieve
         self._marks: Marks | None = None
+        self._known: Marks | None = None  # how far it is said to have been followed
         self._saved: datetime | None = None  # None: it is not known that there are rules
 
     def look(self, rules: Rules, destinations: Destinations) -> bool:
@@ -56,16 +60,19 @@ class Forwarding:
                 self._tasks.unfollow(FOLLOWER)
                 self._saved = None
             return False
-        marks = self._marks
-        if marks is None:
-            marks = self._tasks.followed(FOLLOWER)
-        if marks is None:
-            marks = self._feed.now()
-        page = self._feed.since(marks)
+        if self._saved is None:
+            self._known = self._tasks.followed(FOLLOWER)
+            self._marks = self._known if self._known is not None else self._marks
+        page = self._feed.since(self._feed.now() if self._marks is None else self._marks)
         tasks = [task for one in page.arrived for task in self._tasks_of(one, rules, destinations)]
         # Marks alone need not be durable at once: every time is a flush of the disk.
         if tasks or self._saved is None or (work.now() - self._saved).total_seconds() > _SAVE_AFTER:
-            self._tasks.follow(FOLLOWER, page.marks, tasks)
+            try:
+                self._tasks.follow(FOLLOWER, page.marks, tasks, self._known)
+            except OvertakenError:
+                self._marks = self._saved = None
+                return True
+            self._known = {**(self._known or {}), **page.marks}
             self._saved = work.now()
         self._marks = page.marks
         return page.more

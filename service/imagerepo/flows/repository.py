@@ -1,4 +1,4 @@
-"""The flows of one process, as the protocols use them; made in processes/assembly.py."""
+"""The flows of one process, as the protocols use them; made in processes/assembly/flows.py."""
 
 from dataclasses import dataclass
 

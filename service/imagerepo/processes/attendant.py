@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from imagerepo.errors import ImagerepoError
+from imagerepo.processes.assembly import Attendance, Shape
 from imagerepo.processes.spec import TASKS_WRITER, Spec
 
 log = logging.getLogger(__name__)
@@ -22,25 +24,25 @@ _BACKOFF = 2.0  # from one start to the next at least
 class Duty:
     """What such a process does."""
 
-    name: str  # in logs, and of its module: NAME_worker
+    name: Attendance  # in logs, and of its module: NAME_worker
     niceness: int
     ended_within: float  # seconds after SIGTERM, then it is killed
-    writer: str | None = None  # by which it writes to the data folder; None: it does not
+    writer: str | None = None  # by which it commits; None: it does not
 
 
-READYING = Duty("readying", 19, ended_within=1.0)
+_READYING: Final = Duty(Attendance.READYING, 19, ended_within=1.0)
 # Behind whoever sends and reads, before what nobody waits for.
-TASKS = Duty("task", 5, ended_within=4.0, writer=TASKS_WRITER)
-DUTIES = (READYING, TASKS)
+_TASKS: Final = Duty(Attendance.TASKS, 5, ended_within=4.0, writer=TASKS_WRITER)
+DUTIES: Final = {duty.name: duty for duty in (_READYING, _TASKS)}
 
 
 class Attendant:
     """Keeps one running. Whatever becomes of it, serving goes on."""
 
-    def __init__(self, duty: Duty, spec: Spec, lock: int, parent: int) -> None:
+    def __init__(self, duty: Duty, spec: Spec, shape: Shape, lock: int, parent: int) -> None:
         """Prepare; `lock` is the descriptor of the folder's lock, `parent` that of the pipe which ends it with us."""
         self._duty = duty
-        self._spec = spec
+        self._shape = shape
         module = f"imagerepo.processes.{duty.name}_worker"
         self._command = [sys.executable, "-m", module, str(spec.file), str(parent)]
         self._descriptors = (parent, lock)
@@ -51,7 +53,7 @@ class Attendant:
         self._due = time.monotonic() + _BACKOFF
         try:
             if self._process is not None and self._duty.writer is not None:
-                self._spec.folder.recover_writer(self._duty.writer)
+                self._shape.recover(self._duty.writer)
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=self._descriptors
             )

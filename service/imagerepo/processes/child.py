@@ -11,15 +11,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from imagerepo.errors import UnavailableError
 from imagerepo.processes import assembly, logs, metrics, reloading
 from imagerepo.processes.assembly import Assembled
+from imagerepo.processes.assembly.parts import Tended
 from imagerepo.processes.sharing import Crowd, Sharing
 from imagerepo.processes.spec import Kind, Name, Spec, names
 from imagerepo.tls.keyring import Keyring
@@ -27,7 +27,7 @@ from imagerepo.tls.keyring import Keyring
 log = logging.getLogger(__name__)
 
 _SWITCH = 0.0005  # seconds a thread may keep the interpreter while others wait
-_LOOK = 2.0  # seconds between looks for commits to finish
+_LOOK = 1.0  # seconds between looks for what is left to do, such as commits to finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,13 @@ def start(kind: Kind, arguments: list[str]) -> Child:
     threading.Thread(target=die_with, args=(parent,), name="parent", daemon=True).start()
     logs.begin()
     spec = Spec.model_validate_json(file.read_text())
-    metrics.back_with_blocks(spec.folder.metrics, spec.settings.tenants[0].id)
+    shape = spec.shape
+    metrics.back_with_blocks(shape.metrics, spec.settings.tenants[0].id)
     name = Name(kind, ordinal)
-    assembled = assembly.embedded(spec.settings, spec.folder, str(name))
+    assembled = assembly.assembled(spec.settings, shape.parts(str(name)))
     keys = reloading.keyring(spec.settings) if secure else None
     reloading.begin(spec, assembled, keys)
-    threading.Thread(target=tend, args=(assembled.commits,), name="tend", daemon=True).start()
+    tend(assembled.parts.tended)
     everyone = names(spec.workers)
     sharing = Sharing(spec.sharing, len(everyone))
     mine = [place for place, one in enumerate(everyone) if one.kind is kind]
@@ -102,19 +103,20 @@ def die_with(parent: int) -> None:
     os._exit(1)
 
 
-class Tended(Protocol):
-    """What may have something left to do."""
-
-    def tend(self) -> None:
-        """Do it. Raises UnavailableError."""
-        ...
+def tend(tended: Sequence[Tended]) -> None:
+    """Begin doing now and then what is left to do, such as rows of a commit, even if nobody sends any more."""
+    for one in tended:
+        threading.Thread(target=_keep_tending, args=(one,), name="tend", daemon=True).start()
 
 
-def tend(commits: Tended) -> None:
-    """Finish commits whose rows could not be written, even if nobody sends any more."""
+def _keep_tending(tended: Tended) -> None:
+    said = ""
     while True:
-        time.sleep(_LOOK)
         try:
-            commits.tend()
+            tended.tend()
+            said = ""
         except UnavailableError as error:
-            log.warning("commit.rows_wait", extra={"reason": str(error)})
+            if str(error) != said:  # as long as it is the same, once
+                log.warning("tend.waits", extra={"what": type(tended).__name__, "reason": str(error)})
+            said = str(error)
+        time.sleep(_LOOK)

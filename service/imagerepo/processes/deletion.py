@@ -9,7 +9,8 @@ from imagerepo.errors import BadRequestError, SettingsError
 from imagerepo.flows.deletion import Deletion
 from imagerepo.model.caller import Caller, Protocol, Role
 from imagerepo.processes import assembly
-from imagerepo.processes.assembly import FolderLock
+from imagerepo.processes.assembly import embedded
+from imagerepo.processes.assembly.embedded import FolderLock
 from imagerepo.settings import Settings
 
 _WRITER = "cli-0"
@@ -22,22 +23,19 @@ def on_folder(settings: Settings) -> Generator[Deletion]:
     Raises:
         SettingsError: it is no data folder, or a server runs on it.
     """
-    data = assembly.existing_data(settings)
+    data = embedded.existing_data(settings)
     try:
         lock = FolderLock(data)
     except SettingsError as error:
         raise SettingsError(f"{error}; or have the server that runs do it: --to URL") from error
     with lock:
-        folder, _ = assembly.make_ready(data, [_WRITER])
-        deletion, commits = assembly.deletion(settings, folder, _WRITER)
+        shape = embedded.make_ready(settings, data, [_WRITER])
+        parts = shape.parts(_WRITER)
         try:
-            yield deletion
+            yield assembly.deletion(settings, parts)
         finally:
-            commits.close()
-        # Nobody reads who could still need them.
-        while folder.reclaim(0):
-            pass
-        folder.checkpoint()
+            parts.close()
+        shape.give_back()
 
 
 def caller(settings: Settings, institution: str | None) -> Caller:

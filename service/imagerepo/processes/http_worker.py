@@ -63,10 +63,11 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(me: Child) -> None:
-    repository = me.assembled.repository
+    repository, parts, shape = me.assembled.repository, me.assembled.parts, me.spec.shape
     state = ServingState(
         draining=lambda: me.sharing.draining,
-        render_metrics=lambda: metrics.render(me.spec.folder.metrics, repository.index, me.assembled.tasks),
+        check=parts.check,
+        render_metrics=lambda: metrics.render(shape.metrics, repository.index, parts.tasks, parts.check),
     )
     app = make_app(repository, [*dicomweb.routes(repository), *rest.routes(repository), *ui.routes(repository)], state)
     settings = me.spec.settings

@@ -9,6 +9,7 @@ from pathlib import Path
 from imagerepo.errors import DamagedError
 from imagerepo.ports.journal import Verified
 from imagerepo.processes import assembly
+from imagerepo.processes.assembly import embedded
 from imagerepo.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,18 @@ def as_json(found: Verified) -> str:
 
 
 def verify(settings: Settings, *, with_bytes: bool) -> Verified:
-    """Verify the journal of a data folder. Raises DamagedError that names the first broken link."""
-    return assembly.journal(settings, assembly.existing_data(settings)).verify(with_bytes=with_bytes)
+    """Verify the journal of a data folder, or of a cluster. Raises DamagedError that names the first broken link."""
+    return assembly.journal(settings).verify(with_bytes=with_bytes)
 
 
 def export(settings: Settings) -> Iterator[str]:
     """Journal lines in order of commit."""
-    yield from assembly.journal(settings, assembly.existing_data(settings)).entries()
+    yield from assembly.journal(settings).entries()
+
+
+def new_anchor_key() -> str:
+    """A new key for setting audit.key, PEM: its private half, then its public half."""
+    return embedded.new_anchor_key()
 
 
 class Anchorer:
@@ -53,7 +59,7 @@ class Anchorer:
         Raises:
             SettingsError: half of it is set, the key cannot be read, or the folder cannot be written.
         """
-        self._roots = assembly.signed_roots(settings, data)
+        self._roots = embedded.signed_roots(settings, data)
         self._last = time.monotonic()
 
     def tick(self, *, now: bool = False) -> None:

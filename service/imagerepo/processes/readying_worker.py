@@ -13,8 +13,9 @@ from pathlib import Path
 
 from imagerepo.errors import ImagerepoError
 from imagerepo.flows.readying import Readying
-from imagerepo.processes import assembly, child, logs
-from imagerepo.processes.spec import Spec
+from imagerepo.processes import child, logs
+from imagerepo.processes.assembly.embedded import Embedded
+from imagerepo.processes.spec import Spec, writers
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +32,12 @@ def main() -> None:
     threading.Thread(target=child.die_with, args=(parent,), name="parent", daemon=True).start()
     logs.begin()
     spec = Spec.model_validate_json(file.read_text())
+    shape = Embedded.found(spec.settings, spec.data, spec.start, writers(spec.workers))
     readying: Readying | None = None
     pause = _LOOK
     while not stop.wait(pause):
         try:
-            readying = readying or assembly.readying(spec.settings, spec.folder)
+            readying = readying or shape.readying()
             _work(readying, stop)
             pause = _LOOK
         except (ImagerepoError, OSError) as error:

@@ -1,4 +1,4 @@
-"""`imagerepo serve`: one process tree on one data folder."""
+"""`imagerepo serve`: one process tree on one data folder, which is all there is, or scratch of a replica."""
 
 import logging
 import resource
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagerepo.processes import assembly, supervise
-from imagerepo.processes.assembly import FolderLock
+from imagerepo.processes.assembly.embedded import FolderLock
 from imagerepo.processes.journal import Anchorer
 from imagerepo.processes.listeners import Listeners, Port
 from imagerepo.processes.spec import Spec, writers
@@ -46,12 +46,9 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[Addresses], 
     with FolderLock(data) as lock:
         listeners = Listeners.bind(settings)
         count = settings.workers or supervise.default_workers()
-        folder, replayed = assembly.make_ready(data, writers(count))
-        if replayed.commits:
-            log.warning("index.replayed", extra={"commits": replayed.commits, "instances": replayed.instances})
-        assembly.begin_work(settings, folder)
-        spec = Spec(settings=settings, config=config, data=data, start=folder.start, workers=count)
-        supervisor = Supervisor(spec, listeners, lock.descriptor)
+        shape = assembly.make_ready(settings, data, writers(count))
+        spec = Spec(settings=settings, config=config, data=data, start=shape.start, workers=count)
+        supervisor = Supervisor(spec, shape, listeners, lock.descriptor)
         anchorer = Anchorer(settings, data)
         try:
             listeners.listen()

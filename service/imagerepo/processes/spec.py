@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from imagerepo.processes.assembly import Folder
+from imagerepo.processes import assembly
+from imagerepo.processes.assembly import Shape
 from imagerepo.settings import Settings
 
 
@@ -47,14 +48,14 @@ class Spec(BaseModel):
 
     settings: Settings
     config: Path | None  # the settings file, read again for institutions
-    data: Path
+    data: Path  # absolute
     start: str
     workers: int  # of each kind
 
     @property
-    def folder(self) -> Folder:
-        """The data folder, made ready."""
-        return Folder(self.data, self.start, tuple(writers(self.workers)))
+    def shape(self) -> Shape:
+        """Embedded or cluster, made ready."""
+        return assembly.found(self.settings, self.data, self.start, writers(self.workers))
 
     @property
     def sharing(self) -> Path:

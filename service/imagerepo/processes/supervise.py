@@ -15,6 +15,7 @@ from typing import cast
 from prometheus_client import multiprocess
 
 from imagerepo.errors import ImagerepoError, UnavailableError
+from imagerepo.processes.assembly import Shape
 from imagerepo.processes.attendant import DUTIES, Attendant
 from imagerepo.processes.listeners import Listeners
 from imagerepo.processes.sharing import Sharing
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 _BACKOFF = 1.0  # seconds before a worker that died at once is started again
 _TICK = 0.2  # seconds
-_RECLAIM = 1.0  # seconds between looks for bytes of what was deleted, once there were none
 _STARTED_WITHIN = 60.0  # seconds
 
 # prometheus-client's multiprocess module carries no types.
@@ -44,17 +44,17 @@ class _Worker:
 class Supervisor:
     """Keeps the workers of one server running."""
 
-    def __init__(self, spec: Spec, listeners: Listeners, lock: int) -> None:
+    def __init__(self, spec: Spec, shape: Shape, listeners: Listeners, lock: int) -> None:
         """Prepare; `lock` is the descriptor of the folder's lock, which the workers hold too."""
         self._spec = spec
+        self._shape = shape
         self._listeners = listeners
         self._lock = lock
         self._names = names(spec.workers)
         self.sharing = Sharing.create(spec.sharing, len(self._names))
         self._mine, self._theirs = os.pipe()
         self._workers: list[_Worker] = []
-        self._reclaim_at = 0.0  # monotonic seconds
-        self._attendants = [Attendant(duty, spec, lock, self._mine) for duty in DUTIES]
+        self._attendants = [Attendant(DUTIES[name], spec, shape, lock, self._mine) for name in shape.attendance]
 
     def start(self) -> None:
         """Start all workers and wait until they serve. Raises UnavailableError."""
@@ -70,14 +70,8 @@ class Supervisor:
                 self._replace(place, worker)
         for attendant in self._attendants:
             attendant.tick()
-        self._spec.folder.checkpoint()
-        self._reclaim()
+        self._shape.upkeep()
         time.sleep(_TICK)
-
-    def _reclaim(self) -> None:
-        now = time.monotonic()
-        if now >= self._reclaim_at and not self._spec.folder.reclaim(self._spec.settings.deletion.reclaim_delay):
-            self._reclaim_at = now + _RECLAIM
 
     def drain(self) -> None:
         """End: associations first, while HTTP still tells that we are not ready; then HTTP. Within the grace."""
@@ -128,7 +122,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=(*listeners, self._mine, self._lock),
-            env={**_MALLOC, **os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._spec.folder.metrics)},
+            env={**_MALLOC, **os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._shape.metrics)},
         )
         return _Worker(name, process, time.monotonic())
 
@@ -140,12 +134,12 @@ class Supervisor:
 
     def _replace(self, place: int, worker: _Worker) -> None:
         log.error("worker.died", extra={"worker": str(worker.name), "status": worker.process.returncode})
-        _forget_gauges(worker.process.pid, str(self._spec.folder.metrics))
+        _forget_gauges(worker.process.pid, str(self._shape.metrics))
         self.sharing.set_count(self._names.index(worker.name), 0)
         if time.monotonic() - worker.started < _BACKOFF:
             time.sleep(_BACKOFF)
         try:
-            self._spec.folder.recover_writer(str(worker.name))
+            self._shape.recover(str(worker.name))
             fresh = self._spawn(worker.name)
             self._workers[place] = fresh
             self._await_ready(fresh)

@@ -36,14 +36,15 @@ def main() -> None:
     threading.Thread(target=child.die_with, args=(parent,), name="parent", daemon=True).start()
     logs.begin()
     spec = Spec.model_validate_json(file.read_text())
-    office, commits = assembly.office(spec.settings, spec.folder, TASKS_WRITER)
-    threading.Thread(target=child.tend, args=(commits,), name="tend", daemon=True).start()
+    parts = spec.shape.parts(TASKS_WRITER)
+    office = assembly.office(spec.settings, parts)
+    child.tend([*parts.tended, *parts.chores])
     _work(office, SettingsFile(spec.config, spec.settings), stop)
     try:
         office.close(_ENDING)
     except ImagerepoError as error:
         log.warning("audit.counts_lost", extra={"reason": str(error)})
-    commits.close()
+    parts.close()
 
 
 def _work(office: Office, settings: SettingsFile, stop: threading.Event) -> None:

@@ -15,8 +15,8 @@ _PAGE: Final = 500
 
 
 def opened(settings: Settings) -> Tasks:
-    """The tasks of a data folder. Raises SettingsError, UnavailableError."""
-    return assembly.tasks_of(assembly.existing_data(settings))
+    """The tasks of a data folder, or of a cluster. Raises SettingsError, UnavailableError."""
+    return assembly.tasks_of(settings)
 
 
 def found(tasks: Tasks, selection: Selection, limit: int) -> Iterator[Task]:

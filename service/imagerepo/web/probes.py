@@ -2,6 +2,9 @@
 
 `/healthz`: this process answers. `/readyz`: it can read, and is not on its way out.
 `/readyz/write`: it can ingest too.
+
+With `?unready=404` one that cannot says so by 404: HAProxy then gives it no new connections and leaves it those that
+it has (`http-check disable-on-404`), which it takes from a server that does not answer.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _METHODS: Final = frozenset({"GET", "HEAD"})
 _THREADS: Final = 2
+_UNREADY: Final = b"unready=404"
 _LIVE: Final = "/healthz"
 _READY: Final = "/readyz"
 _READY_TO_WRITE: Final = "/readyz/write"
@@ -47,7 +51,8 @@ class Probe:
         try:
             body = await self._ask()
         except ImagerepoError as error:
-            status, body = 503, f"{error}\n".encode()
+            status = 404 if _UNREADY in connection.get("query_string", b"").split(b"&") else 503
+            body = f"{error}\n".encode()
         headers = [
             (b"content-type", self._content_type if status == 200 else _TEXT),
             (b"content-length", b"%d" % len(body)),
@@ -72,7 +77,7 @@ def routes(repository: Repository, state: ServingState) -> list[BaseRoute]:
     def ready() -> bytes:
         if state.draining():
             raise UnavailableError("draining")
-        repository.index.check()
+        state.check()
         return b"ok\n"
 
     def ready_to_write() -> bytes:

@@ -10,5 +10,7 @@ class ServingState:
 
     draining: Callable[[], bool]
     """Whether the server is on its way out."""
+    check: Callable[[], None]
+    """Raises UnavailableError where nothing can be read; blocks for some milliseconds."""
     render_metrics: Callable[[], bytes]
     """The text that Prometheus scrapes; blocks for a few milliseconds."""

@@ -103,3 +103,17 @@ def test_an_institution_s_instances_become_no_task_where_they_may_not_go(archive
     desk.begin(RULES)
     archive.commits.commit([store(ct(1)), store(ct(2), "other")])
     assert desk.look(RULES) == [name(2, "other")]
+
+
+def test_of_two_that_follow_at_the_same_time_one_makes_the_task(archive: Archive, tmp_path: Path) -> None:
+    tasks = MemoryTasks()
+    desks = [Desk(archive, tmp_path / "data", tasks) for _ in range(2)]
+    for desk in desks:
+        desk.begin(RULES)
+        assert desk.look(RULES) == []
+    for number in range(1, 5):
+        archive.commits.commit([store(ct(number))])
+        first, second = desks if number % 2 else reversed(desks)
+        assert first.look(RULES) == [name(number)]
+        tasks.finish([one.id for one in tasks.page(Selection(), 0, 10)])  # done before the other looks
+        assert second.look(RULES) == []

@@ -1,7 +1,7 @@
 """flows.reading: what comes is what was stored, whether it is at hand or not, and no buffer is used too early."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import pytest
 
@@ -26,6 +26,7 @@ class Disk(MemoryObjects):
         self._at_hand = at_hand
         self._tries = 0
         self.waited = 0  # reads that had to be waited for
+        self.expected: list[Range] = []
 
     def read_at_hand(self, where: Range, room: memoryview) -> bool:
         """As the rule says, by the number of the try."""
@@ -36,6 +37,10 @@ class Disk(MemoryObjects):
         """Likewise."""
         self.waited += 1
         super().read_into(where, room)
+
+    def expect(self, ranges: Iterable[Range]) -> None:
+        """Remembers what is said."""
+        self.expected += ranges
 
 
 @pytest.fixture
@@ -101,6 +106,28 @@ def test_after_a_miss_one_batch_is_fetched_ahead_and_no_more(memory: Memory) -> 
 
     read(reader(memory, disk), look)
     assert count == disk.waited == len(FILES)
+
+
+def test_after_a_miss_the_store_is_told_once_what_else_will_be_read(memory: Memory) -> None:
+    disk = Disk(memory, lambda number: number != 3)
+    read(reader(memory, disk), lambda _: None)
+    ranges = [where for version in versions(memory) for where in version.copy.ranges]
+    assert disk.expected == ranges[3:]
+
+
+def test_while_all_is_at_hand_the_store_is_told_nothing(memory: Memory) -> None:
+    disk = Disk(memory, lambda _: True)
+    read(reader(memory, disk), lambda _: None)
+    assert disk.expected == []
+
+
+def test_small_ones_of_one_batch_are_asked_for_together() -> None:
+    memory, files = Memory(), [ct(number) for number in range(1, 6)]
+    MemoryCommits(memory).commit([store(file) for file in files])
+    found = list(MemoryIndex(memory).versions(Scope("default", study_uid=files[0].study), 0, 100))
+    disk = Disk(memory, lambda _: False)
+    read(Reader(disk, batches(Extent(version, 0, version.size) for _, version in found)), lambda _: None)
+    assert disk.expected == [where for _, version in found for where in version.copy.ranges]
 
 
 @pytest.mark.parametrize("at_hand", [True, False])

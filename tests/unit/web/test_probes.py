@@ -11,7 +11,7 @@ from tests.wire.dicomweb_serving import serving
 
 @pytest.mark.parametrize("path", sorted(PATHS))
 def test_a_process_whose_threads_are_all_busy_answers_probes(path: str) -> None:
-    state = ServingState(draining=lambda: False, render_metrics=lambda: b"")
+    state = ServingState(draining=lambda: False, check=lambda: None, render_metrics=lambda: b"")
     with serving() as one:
         alive = next(route for route in routes(one.repository, state) if getattr(route, "path", "") == path)
     connection = {"type": "http", "method": "GET", "path": path, "headers": []}
