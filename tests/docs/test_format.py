@@ -230,7 +230,7 @@ def test_the_data_folder_has_what_is_listed_and_nothing_else(data: Path, tmp_pat
     # Made on demand, and after damage.
     assert listed - found == {
         "metadata.sqlite", "metadata.sqlite.damaged", "index.sqlite.fresh", "index.sqlite.unreadable",
-        "work.sqlite", "work.sqlite.unreadable",
+        "work.sqlite", "work.sqlite.unreadable", "imports",
     }  # fmt: skip
 
 

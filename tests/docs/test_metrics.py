@@ -42,7 +42,7 @@ def scraped(data: Path) -> list[Metric]:
     """What /metrics says of a folder where nothing is stored."""
     made, _ = folder.make_ready(data, ())
     schema.upgrade(data)
-    text = metrics.render(made.metrics, SqlIndex(data), SqlTasks(data))
+    text = metrics.render(made.metrics, SqlIndex(data), SqlTasks(data), lambda: None)
     return list(text_string_to_metric_families(text.decode()))
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.testbed import ceph, haproxy, plan, postgres, s3
+from tests.testbed import ceph, haproxy, plan, postgres, replica_settings, s3
 from tests.testbed.daemon import BedError, Daemon, environment
 from tests.testbed.plan import DATA_CENTERS, OSDS, Plan
+from tests.testbed.replica_settings import Shared
 
 PACKAGES: Final = {
     "ceph": "ceph-common",
@@ -33,7 +34,10 @@ PACKAGES: Final = {
 }
 """Programs that are started, and the packages of Debian that have them."""
 
-_MINE: Final = ("ceph.conf", "imagerepo.yaml", "state.json", "ceph", "haproxy", "postgres", "log", "run")
+_MINE: Final = (
+    *("ceph.conf", replica_settings.FILE, "state.json"),
+    *("ceph", "haproxy", "log", "postgres", "replicas", "run", replica_settings.SECRETS),
+)
 _LONGEST: Final = 60  # bytes; the longest socket's path has 40 more, and unix(7) ends at 107
 _PLAIN: Final = re.compile(r"[\w/.+@,=-]+")
 
@@ -105,7 +109,7 @@ class Bed:
                 self.postgres.up()
                 self.haproxy.up()
                 self.ceph.up()
-                # imagerepo.yaml, with which a replica starts, is written here once a cluster has settings.
+                self._make_repository()
             finally:
                 self._save(self.plan)
 
@@ -177,6 +181,11 @@ class Bed:
     @property
     def _state(self) -> Path:
         return self.folder / "state.json"
+
+    def _make_repository(self) -> None:
+        """Settings of replicas, and the tables that they find; their buckets they make themselves."""
+        written = replica_settings.write(self.folder, self.plan, Shared(self.plan.postgres.database))
+        replica_settings.upgrade_schema(written)
 
     def _save(self, chosen: Plan) -> None:
         pids = {path.stem: Daemon(path.stem, (), self.folder).pid() for path in (self.folder / "run").glob("*.json")}

@@ -85,11 +85,11 @@ osd_recovery_sleep_hdd = 0.02
 # Two gateways of one zone. Ceph 16 hangs for good when a period is committed while lifecycle runs in the same process:
 # clients use rgw.main, which has none.
 [client.rgw.main]
-rgw_frontends = beast endpoint={host}:{rgw_port}
+rgw_frontends = beast endpoint={host}:{rgw_port} tcp_nodelay=1
 rgw_enable_lc_threads = false
 {rgw}
 [client.rgw.lc]
-rgw_frontends = beast endpoint={host}:{lc_port}
+rgw_frontends = beast endpoint={host}:{lc_port} tcp_nodelay=1
 # Seconds in a day, as lifecycle counts them.
 rgw_lc_debug_interval = {lifecycle_day}
 {rgw}"""
@@ -104,6 +104,9 @@ rgw_thread_pool_size = 128
 rgw_bucket_quota_ttl = 86400
 # A request to what is unavailable is answered after this many seconds, instead of holding a thread for ever.
 rados_osd_op_timeout = 15
+# What was deleted beyond an object's first 4 MiB stays for two hours otherwise, here in memory.
+rgw_gc_obj_min_wait = 5
+rgw_gc_processor_period = 5
 """
 
 

@@ -24,14 +24,18 @@ global
 defaults
     mode tcp
     timeout connect 2s
-    timeout check 2s
+    timeout check 500ms
     # Associations and streams may be silent for long; replicas have limits of their own.
     timeout client 10m
     timeout server 10m
-    option redispatch
+    option redispatch 1
     retries 3
     # PROXY protocol version 2 names the client; what checks send names nobody, and replicas demand it all the same.
-    default-server check inter 500ms fall 2 rise 1 send-proxy-v2 check-send-proxy
+    # Who says 404 is on its way out, or cannot read for now, and keeps the connections it has. Who does not answer at
+    # all loses them: after four seconds if it refuses, as one does that ends its last requests, after eight if it is
+    # silent.
+    default-server check inter 500ms fall 8 rise 1 send-proxy-v2 check-send-proxy on-marked-down shutdown-sessions
+    http-check disable-on-404
 
 # Bytes are passed on as they are, requests and messages are the replicas' business. DIMSE has no question for health:
 # /readyz of the same replica answers for both.
@@ -45,11 +49,11 @@ frontend dimse
 
 backend http
     balance leastconn
-    option httpchk GET /readyz
+    option httpchk GET /readyz?unready=404
 {http_servers}
 backend dimse
     balance leastconn
-    option httpchk GET /readyz
+    option httpchk GET /readyz?unready=404
 {dimse_servers}"""
 
 _log = logging.getLogger("testbed")

@@ -10,6 +10,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,6 +85,17 @@ class Server:
         """A connection of the bed's role to its database, over TCP as replicas have it."""
         with psycopg.connect(self.plan.postgres.url, connect_timeout=10) as connection:
             yield connection
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """A new, empty database of the bed's role, dropped at the end: its name."""
+        name = f"test_{uuid.uuid4().hex}"
+        with self._as_superuser() as connection:
+            role = sql.Identifier(self.plan.postgres.role)
+            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), role))
+        yield name
+        with self._as_superuser() as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     @property
     def _at(self) -> Path:

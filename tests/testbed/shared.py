@@ -1,6 +1,7 @@
 """One bed for all tests of a session, brought up where the first of them asks, taken down at the session's end.
 
-A session that was killed leaves its bed; the next one takes that down.
+A session that was killed leaves its bed; the next one takes that down. What needs PostgreSQL alone has one by itself,
+which is there within two seconds.
 """
 
 import atexit
@@ -9,8 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.testbed import launch
-from tests.testbed.bed import Bed
+from tests.testbed import launch, plan, postgres
+from tests.testbed.bed import Bed, require_programs
 
 _PREFIX = "imagerepo-testbed-"
 _OWNER = "owner"  # pid and identity of the session's process
@@ -19,12 +20,34 @@ _OWNER = "owner"  # pid and identity of the session's process
 @functools.cache
 def shared_bed() -> Bed:
     """The session's bed, healthy when it is made; a test that breaks it mends it."""
+    bed = _own_bed()
+    bed.up()
+    return bed
+
+
+@functools.cache
+def shared_postgres() -> postgres.Server:
+    """The session's PostgreSQL for tests that need nothing else of a bed; a test that breaks it mends it."""
+    return own_postgres()
+
+
+def own_postgres() -> postgres.Server:
+    """Another PostgreSQL, until the session's end."""
+    require_programs()
+    bed = _own_bed()
+    for name in ("log", "run"):
+        (bed.folder / name).mkdir()
+    plan.save(bed.folder / "state.json", plan.make(), bed.folder, {})
+    bed.postgres.up()
+    return bed.postgres
+
+
+def _own_bed() -> Bed:
     _take_down_forgotten()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_BENEATH))
     (folder / _OWNER).write_text(f"{os.getpid()} {launch.identity(os.getpid())}", encoding="ascii")
     bed = Bed.at(folder)
     atexit.register(_take_down, bed)
-    bed.up()
     return bed
 
 

@@ -1,0 +1,82 @@
+"""Whatever is wrong with what replicas share, a start says so in one sentence and changes nothing."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from tests.cluster.replicas import Replicas, replicas
+from tests.harness.server import NotStartedError, Server
+from tests.testbed.bed import Bed
+
+pytestmark = pytest.mark.timeout(300)
+
+Change = Callable[[dict[str, Any], Path], object]
+
+
+@pytest.fixture(scope="module")
+def made(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    with replicas(bed, tmp_path_factory.mktemp("refused")) as one:
+        yield one
+
+
+def refused(made: Replicas, folder: Path, change: Change) -> str:
+    """What a start with changed settings says."""
+    values = yaml.safe_load(made.settings.read_text())
+    change(values, folder)
+    file = folder / "imagerepo.yaml"
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(NotStartedError, match="status 1") as error:
+        Server(folder / "data", "--config", str(file))
+    said = str(error.value)
+    assert "Traceback" not in said
+    (sentence,) = re.findall(r"\bimagerepo: (.*)$", said, re.MULTILINE)
+    return sentence
+
+
+def put(folder: Path, text: str) -> str:
+    """A file with that text."""
+    path = folder / "secret"
+    path.write_text(text)
+    return str(path)
+
+
+def at(values: dict[str, Any], place: str, value: object) -> None:
+    """Change a setting by its dotted name."""
+    *path, last = place.split(".")
+    for step in path:
+        values = values[step]
+    values[last] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda values, folder: at(values, "cluster.database.password_file", put(folder, "wrong")), "database"),
+        (lambda values, folder: at(values, "cluster.database.password_file", str(folder / "none")), "password_file"),
+        (lambda values, _: at(values, "cluster.database.url", "postgresql://imagerepo@127.0.0.1:1/x"), "database"),
+        (lambda values, folder: at(values, "cluster.store.secret_key_file", put(folder, "wrong")), "secret_key"),
+        (lambda values, _: at(values, "cluster.store.access_key", "NOBODY"), "access_key"),
+        (lambda values, _: at(values, "cluster.store.endpoints", ["http://127.0.0.1:1"]), "endpoints"),
+        (lambda _, folder: (folder / "data" / "segments").mkdir(parents=True), "data"),
+        (lambda values, folder: at(values, "audit", {"anchor": str(folder), "key": put(folder, "")}), "audit.anchor"),
+    ],
+    ids=["password", "no password file", "no database", "secret", "access key", "no gateway", "data", "anchor"],
+)  # fmt: skip
+def test_a_start_names_what_cannot_be_used(made: Replicas, tmp_path: Path, change: Change, named: str) -> None:
+    sentence = refused(made, tmp_path, change)
+    assert named in sentence, sentence
+
+
+def test_a_start_without_a_schema_names_the_command_that_makes_it(made: Replicas, bed: Bed, tmp_path: Path) -> None:
+    with bed.postgres.database() as empty:
+        url = yaml.safe_load(made.settings.read_text())["cluster"]["database"]["url"].rpartition("/")[0]
+        sentence = refused(made, tmp_path, lambda values, _: at(values, "cluster.database.url", f"{url}/{empty}"))
+        assert "imagerepo schema upgrade" in sentence
+        password = bed.plan.postgres.password
+        with psycopg.connect(f"{url}/{empty}", password=password) as connection:
+            assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
