@@ -1,7 +1,7 @@
 """Access → index → plan byte ranges → stream. Nothing is parsed; memory is bounded whatever the study's size."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
 from imagerepo import telemetry
 from imagerepo.flows.batches import Part, batches, piece, ranges_of
@@ -40,7 +40,7 @@ class Retrieve:
         """The Study Instance UID that holds what `scope` names. Raises NotFoundError."""
         return self._index.study_of(scope)
 
-    async def stream(self, caller: Caller, parts: Iterable[Part]) -> AsyncIterator[memoryview]:
+    async def stream(self, caller: Caller, parts: Iterable[Part]) -> AsyncGenerator[memoryview]:
         """The parts, one after another, in pieces of at most batches.PIECE bytes, smaller where many are streamed.
 
         A piece is valid until the next is asked for.
