@@ -1,8 +1,10 @@
 """Memory is bounded: a large multi-frame instance goes in and out while many clients read, and no worker grows."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -114,6 +116,25 @@ def run(folder: Path, frames: int) -> dict[str, int]:
 def test_no_worker_exceeds_its_memory_while_half_a_gigabyte_goes_in_and_out(tmp_path: Path) -> None:
     most = run(tmp_path, 2048)
     assert max(most.values()) < MOST, most
+
+
+def test_three_hundred_clients_that_take_nothing_of_a_study_share_the_memory_of_a_worker(tmp_path: Path) -> None:
+    files = [ct(number, size=2 * MIB) for number in range(1, 41)]
+    with ExitStack() as ending:
+        server = ending.enter_context(Server(tmp_path / "data", workers=1, storage__reserve=0))
+        with DimseClient(server.dimse) as client:
+            assert [client.store(file.instance, file.data_set) for file in files] == [SUCCESS] * len(files)
+        watch = ending.enter_context(Watch(server))
+        idle = [ending.enter_context(socket.create_connection(("127.0.0.1", server.http))) for _ in range(300)]
+        for number, connection in enumerate(idle):
+            path = (f"/study/{files[0].study}", f"/dicom-web/studies/{files[0].study}")[number % 2]
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        for connection in idle:
+            connection.settimeout(60)
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        with WebClient(server.http) as other:
+            assert other.get(f"/image/{files[0].instance}")[0] == 200
+    assert max(watch.most.values()) < MOST, watch.most
 
 
 @pytest.mark.long

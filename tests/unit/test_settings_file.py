@@ -44,3 +44,17 @@ def test_what_cannot_be_used_changes_nothing(tmp_path: Path, caplog: pytest.LogC
     (tmp_path / "settings.yaml").write_text("nodes: [{name: viewer}]\n")
     assert file.changed() is None
     assert [record.getMessage() for record in caplog.records] == ["settings.not_reloaded"]
+
+
+def test_what_cannot_be_used_before_a_restart_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = followed(tmp_path / "settings.yaml", "workers: 2\n")
+    tls = "tls: {listen: '127.0.0.1:0', certificate: c.pem, key: k.pem, client_ca: ca.pem}\n"
+    mapped = (
+        "institutions: [{id: clinic, certificates: [{name: ct, matches: ['dns:ct.example.org'], roles: [read]}]}]\n"
+    )
+    (tmp_path / "settings.yaml").write_text(f"{tls}{mapped}")
+    assert file.changed() is None
+    (record,) = caplog.records
+    assert record.getMessage() == "settings.not_reloaded"
+    assert "needs client_ca" in record.__dict__["reason"]
+    assert "changes workers, tls, which waits for a restart" in record.__dict__["reason"]

@@ -1,5 +1,6 @@
 """Stored bytes that are gone: said before the answer begins if that can be, else the answer never looks whole."""
 
+import logging
 import socket
 
 import httpx
@@ -79,6 +80,20 @@ def test_an_answer_of_several_that_breaks_off_never_looks_whole(
             while piece := connection.recv(65536):
                 answer += piece
         assert not answer.endswith(whole.content[-20:])
+
+
+def test_an_answer_that_breaks_off_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as one, one.client() as client:
+        assert stow(client, [FIRST, SECOND]).status_code == 200
+        lose(one, "1.1.1.2")
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/study/1.1")
+        assert client.get("/healthz").status_code == 200
+    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in said] == ["http.cut"]
+    assert said[0].__dict__["path"] == "/study/1.1"
+    assert "ends before" in said[0].__dict__["reason"]
+    assert said[0].exc_info is None
 
 
 def test_a_disk_that_fails_is_said_without_naming_its_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,32 @@ def test_draining_lets_associations_end_and_accepts_no_more() -> None:
         assert served.server.associations == 0
 
 
+def test_an_association_that_stands_idle_does_not_hold_the_end_up() -> None:
+    with serving() as served, Peer(served.port) as peer:
+        peer.associate()
+        assert peer.store(DATA).status == 0
+        drain = threading.Thread(target=served.server.drain, args=(600,))
+        drain.start()
+        assert peer.aborted() == (2, 0)
+        peer.__exit__(None, None, None)
+        drain.join(10)
+        assert not drain.is_alive()
+
+
+def test_an_association_whose_requests_follow_each_other_has_the_whole_grace() -> None:
+    with serving() as served, Peer(served.port) as peer:
+        peer.associate()
+        drain = threading.Thread(target=served.server.drain, args=(600,))
+        drain.start()
+        for _ in range(10):
+            time.sleep(0.5)  # together more than one that stands idle is given
+            assert peer.store(DATA).status == 0
+        peer.release()
+        peer.__exit__(None, None, None)
+        drain.join(10)
+        assert not drain.is_alive()
+
+
 def test_when_the_grace_is_over_idle_associations_are_aborted() -> None:
     with serving() as served, Peer(served.port) as peer:
         peer.associate()

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import sys
+from calendar import monthrange
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -71,7 +72,9 @@ def parse(document: bytes) -> Header:
     """
     try:
         found: object = json.loads(document)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise BadRequestError("the body is nested too deep") from None
+    except ValueError as error:
         raise BadRequestError(f"the body is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise BadRequestError("the body is not a JSON object of attributes")
@@ -122,6 +125,9 @@ def _attribute(shown: str, vr: str, member: Any, depth: int) -> Attribute:  # no
         members = cast("dict[str, Any]", member)
         if members.get("vr", vr) != vr:
             raise BadRequestError(f"{shown} is written as {str(members['vr'])[:4]!r}; its VR is {vr}")
+        others = sorted(members.keys() - {"vr", "Value"})
+        if others:
+            raise BadRequestError(f"{shown} has {others[0][:_SHOWN]!r}; what is taken of an attribute is its Value")
         values = members.get("Value", [])
     if values is None:
         values = []
@@ -189,3 +195,10 @@ def _check(shown: str, vr: str, text: str) -> None:
     pattern, wanted = _PATTERNS.get(vr, (None, ""))
     if pattern is not None and pattern.match(text) is None:
         raise BadRequestError(f"{shown}: {text[:_SHOWN]!r} is not {wanted}, as its VR {vr} demands")
+    if vr == "DA" and not _is_day(text):
+        raise BadRequestError(f"{shown}: there is no day {text}")
+
+
+def _is_day(text: str) -> bool:
+    """Whether the calendar has a day, YYYYMMDD."""
+    return 1 <= int(text[6:]) <= monthrange(max(int(text[:4]), 1), int(text[4:6]))[1]

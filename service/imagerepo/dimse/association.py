@@ -7,6 +7,7 @@ Source: PS3.8 section 9.2 (state machine), section 7 (services); PS3.8 Annex E (
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Self
@@ -89,6 +90,7 @@ class Association:
         self._agreement: Agreement | None = None
         self._reject = Reject(RejectResult.PERMANENT, RejectReason.NO_REASON_GIVEN)
         self._dialogue: Dialogue | None = None
+        self._resting_since: float | None = None  # monotonic seconds
         self._actions: dict[Action, Callable[[], Event | None]] = {
             Action.START_ARTIM_FOR_RQ: self._start_artim,
             Action.JUDGE_ASSOCIATE_RQ: self._judge,
@@ -117,6 +119,11 @@ class Association:
         """End the association as soon as its request in progress is answered."""
         self._artim = min(self._artim, _ARTIM_STOPPED)
         self._reader.stop()
+
+    def rests(self, seconds: float) -> bool:
+        """Whether it has stood for so long without a request."""
+        since = self._resting_since
+        return since is not None and time.monotonic() - since >= seconds
 
     def run(self) -> None:
         """Serve the association until its connection may be closed."""
@@ -150,9 +157,13 @@ class Association:
             if reader.unread:
                 reader.skip(reader.unread)
                 reader.unread = 0
+            if self._state is State.DATA_TRANSFER:
+                self._resting_since = time.monotonic()
             return self._next_pdu()
         except (InvalidPduError, EndedError) as error:
             return self._event_of(error)
+        finally:
+            self._resting_since = None
 
     def _next_pdu(self) -> Event:
         kind, length = self._reader.header()

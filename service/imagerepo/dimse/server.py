@@ -9,7 +9,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -36,6 +36,8 @@ _POLL: Final = 0.5  # seconds; a wake-up that was lost is made good by then
 # that come at once spread over the processes that wait for them, instead of all going to the one that ran first.
 _DEFER_STEP, _DEFER_MOST = 0.0005, 0.003  # seconds
 _CLOSE_EVERY: Final = 1.0  # seconds between looks for refusals whose interval is over
+_RESTED: Final = 3.0  # seconds without a request, after which an association has no part in the grace
+_LOOK: Final = 0.2  # seconds between looks for those
 _LAST_ANSWERS: Final = 5.0  # seconds for requests in progress when the grace ends, and for peers to close
 
 
@@ -116,8 +118,9 @@ class DimseServer:
     def drain(self, grace_seconds: float) -> None:
         """Accept nothing more, let associations end by themselves, abort those that have not when the grace is over.
 
-        A request that is being done when the grace ends is answered first. Blocks until all have ended, at the
-        most a few seconds beyond the grace.
+        Those that merely stand, waiting for requests to come, are aborted after a few seconds. A request that is being
+        done when the grace ends is answered first. Blocks until all have ended, at the most a few seconds beyond the
+        grace.
         """
         self._draining = True
         with suppress(OSError):
@@ -129,9 +132,11 @@ class DimseServer:
             self._refusals.close_all()
 
     def _end_associations(self, deadline: float) -> None:
-        self._join(deadline)
-        with self._lock:
-            left = list(self._threads.values())
+        while (left := self._left()) and (now := time.monotonic()) < deadline:
+            for _, association in left:
+                if association is not None and association.rests(_RESTED):
+                    association.stop()
+            self._join(min(now + _LOOK, deadline))
         if not left:
             return
         log.info("dimse.drain.grace_over", extra={"associations": len(left)})
@@ -141,6 +146,10 @@ class DimseServer:
             else:
                 association.stop()
         self._join(time.monotonic() + _LAST_ANSWERS)
+
+    def _left(self) -> Sequence[tuple[PduReader, Association | None]]:
+        with self._lock:
+            return list(self._threads.values())
 
     def _close_refusals(self) -> None:
         while not self._ended.wait(_CLOSE_EVERY):

@@ -4,7 +4,7 @@ Small things share a buffer, what is larger than one is cut, and an instance of 
 buffer is one read (or few) and one write.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -14,7 +14,9 @@ from imagerepo.model.tier import Tier
 PIECE: Final = 640 << 10
 """Bytes of a buffer: an image of 512 KB with its header and what frames it; of the second-level cache a part."""
 
-_SMALL: Final = 64 << 10  # bytes up to which a buffer is filled by cutting what comes next
+_ALL: Final = 12 << 20  # bytes of one buffer each of all answers; each may have four of them
+_LEAST: Final = 32 << 10  # bytes
+_FILLED: Final = 10  # up to this part of it a buffer is filled by cutting what comes next
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,19 @@ class Batch:
     stored: dict[Tier, int] = field(default_factory=dict[Tier, int])  # bytes that come from ranges
 
 
-def batches(parts: Iterable[Part]) -> Iterator[Batch]:
-    """Buffers of at most PIECE bytes that hold the parts one after another; texts are taken to be short."""
-    batch = Batch()
+def piece(answers: int) -> int:
+    """Bytes of a buffer while so many answers are on their way: what slow clients hold is bounded together."""
+    return max(_LEAST, min(PIECE, _ALL // max(answers, 1)))
+
+
+def batches(parts: Iterable[Part], most: Callable[[], int] = lambda: PIECE) -> Iterator[Batch]:
+    """Buffers that hold the parts one after another; texts are taken to be short.
+
+    Args:
+        parts: what is to be sent.
+        most: bytes of a buffer at the most, asked for each.
+    """
+    batch, size = Batch(), most()
     for part in parts:
         if isinstance(part, bytes):
             batch.texts.append((batch.size, part))
@@ -52,10 +64,11 @@ def batches(parts: Iterable[Part]) -> Iterator[Batch]:
         for where in ranges_of(part.version, part.offset, part.length):
             start, end = where.offset, where.offset + where.length
             while start < end:
-                room = PIECE - batch.size
-                if end - start > room and batch.size > _SMALL:
+                room = size - batch.size
+                if end - start > room and batch.size > size // _FILLED:
                     yield batch
-                    batch, room = Batch(), PIECE
+                    batch, size = Batch(), most()
+                    room = size
                 step = min(room, end - start)
                 whole = step == where.length
                 batch.ranges.append((batch.size, where if whole else Range(where.store, where.key, start, step)))

@@ -1,10 +1,10 @@
 """Access → index → plan byte ranges → stream. Nothing is parsed; memory is bounded whatever the study's size."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
 from imagerepo import telemetry
-from imagerepo.flows.batches import Part, batches, ranges_of
+from imagerepo.flows.batches import Part, batches, piece, ranges_of
 from imagerepo.flows.reading import Reader
 from imagerepo.model.caller import Caller
 from imagerepo.model.instance import Version
@@ -21,6 +21,7 @@ class Retrieve:
     def __init__(self, index: Index, objects: Objects) -> None:
         self._index = index
         self._objects = objects
+        self._answers = 0  # that are streamed now, by the event loop
 
     def version(self, scope: Scope) -> Version:
         """The version that `scope` names. Raises NotFoundError."""
@@ -39,8 +40,8 @@ class Retrieve:
         """The Study Instance UID that holds what `scope` names. Raises NotFoundError."""
         return self._index.study_of(scope)
 
-    async def stream(self, caller: Caller, parts: Iterable[Part]) -> AsyncIterator[memoryview]:
-        """The parts, one after another, in pieces of at most batches.PIECE bytes.
+    async def stream(self, caller: Caller, parts: Iterable[Part]) -> AsyncGenerator[memoryview]:
+        """The parts, one after another, in pieces of at most batches.PIECE bytes, smaller where many are streamed.
 
         A piece is valid until the next is asked for.
 
@@ -52,15 +53,19 @@ class Retrieve:
             NotFoundError: one of the versions was deleted meanwhile.
         """
         generation = self._objects.generation()
-        reader = Reader(self._objects, batches(parts))
-        while (piece := await reader.next()) is not None:
-            batch, view = piece
-            if self._objects.generation() != generation:
-                await asyncio.to_thread(self.check, batch.versions, generation)
-            for tier, size in batch.stored.items():
-                telemetry.bytes_retrieved(caller.institution, tier).inc(size)
-            yield view
-            reader.sent(view)
+        reader = Reader(self._objects, batches(parts, lambda: piece(self._answers)))
+        self._answers += 1
+        try:
+            while (read := await reader.next()) is not None:
+                batch, view = read
+                if self._objects.generation() != generation:
+                    await asyncio.to_thread(self.check, batch.versions, generation)
+                for tier, size in batch.stored.items():
+                    telemetry.bytes_retrieved(caller.institution, tier).inc(size)
+                yield view
+                reader.sent(view)
+        finally:
+            self._answers -= 1
 
     def read(self, version: Version, offset: int, length: int) -> bytes:
         """Some bytes of a version's Part 10 file; blocks. For headers and the like: held whole in memory."""

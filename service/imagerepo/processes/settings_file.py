@@ -31,14 +31,20 @@ class SettingsFile:
         self._seen = stamp
         try:
             says = load(self._file, {})
-            found = reloaded(self._settings, says)
         except SettingsError as error:
             log.error("settings.not_reloaded", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
             return None
-        waiting = _changed_for_later(self._said or says, says)
+        waiting = ", ".join(_changed_for_later(self._said or says, says))
         self._said = says
+        try:
+            found = reloaded(self._settings, says)
+        except SettingsError as error:
+            # The file may be right as a whole, and wrong beside what a start alone reads.
+            hint = f"; the file also changes {waiting}, which waits for a restart" if waiting else ""
+            log.error("settings.not_reloaded", extra={"reason": f"{error}{hint}"})  # noqa: TRY400 - likewise
+            return None
         if waiting:
-            log.warning("settings.wait_for_restart", extra={"settings": ", ".join(waiting)})
+            log.warning("settings.wait_for_restart", extra={"settings": waiting})
         if found == self._settings:
             return None
         self._settings = found

@@ -1,6 +1,7 @@
 """The outermost layer: the institution in the URL, metrics, and errors made answers."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable
 from typing import Any, Final
@@ -10,14 +11,17 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from imagerepo import telemetry
-from imagerepo.errors import NotFoundError, UnavailableError
+from imagerepo.errors import DamagedError, ImagerepoError, NotFoundError, UnavailableError
 from imagerepo.web.endpoint import split_institution
-from imagerepo.web.exchange import PREFIX
+from imagerepo.web.exchange import PREFIX, WAY, Way
 from imagerepo.web.faults import GoneError, fault_of, send_fault
+
+log = logging.getLogger(__name__)
 
 OTHER: Final = "other"
 """The label of what no route or method of ours is."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_PATH_LOGGED: Final = 200  # characters
 _GONE: Final = 499  # in metrics: the client left before an answer began
 
 
@@ -49,9 +53,10 @@ class Edge:
             error = UnavailableError("the server is ending, and this took longer than drain_grace; send it again")
             await send_fault(watched, fault_of(error))
         except Exception as error:
-            if watched.status:
+            if not watched.status:
+                await send_fault(watched, fault_of(error))
+            elif not _cut(connection, error):
                 raise  # the headers have left: only a broken connection can tell
-            await send_fault(watched, fault_of(error))
         finally:
             telemetry.http_requests_in_flight.dec()
             self._count(connection, watched.status or 500, time.perf_counter() - started)
@@ -69,6 +74,17 @@ class Edge:
         if duration is None:
             duration = self._durations[route] = telemetry.http_request_duration.labels(route)
         duration.observe(seconds)
+
+
+def _cut(connection: Connection, error: Exception) -> bool:
+    """End an answer that cannot go on, if that is no defect of ours and can be done; the log has a line of it."""
+    way: Way | None = connection.get(WAY)
+    if way is None or not isinstance(error, ImagerepoError):
+        return False
+    level = logging.ERROR if isinstance(error, DamagedError) else logging.WARNING
+    log.log(level, "http.cut", extra={"path": connection["path"][:_PATH_LOGGED], "reason": str(error)})
+    way.cut()
+    return True
 
 
 class _Watched:

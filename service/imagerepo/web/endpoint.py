@@ -60,11 +60,7 @@ class Endpoint:
             raise ForbiddenError(
                 f"{caller.name} lacks the role {verb.role.value!r} (setting institutions[].tokens[].roles)"
             )
-        exchange = Exchange(connection, receive, send, caller, self._repository)
-        try:
-            await verb.handle(exchange)
-        finally:
-            exchange.close()
+        await verb.handle(Exchange(connection, receive, send, caller, self._repository))
 
 
 def resolve(repository: Repository, connection: Connection) -> Caller:

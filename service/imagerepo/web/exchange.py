@@ -6,7 +6,7 @@ Source: the ASGI specification, HTTP connection scope.
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Send
@@ -22,20 +22,41 @@ from imagerepo.web.faults import GoneError, Headers, StalledError
 PREFIX: Final = "imagerepo.prefix"
 """In the connection's scope: the path before the routed one, '/institutions/{id}' or ''."""
 
-FLOW: Final = "imagerepo.flow"
-"""In the connection's scope: uvicorn's FlowControl, where it is the server."""
+WAY: Final = "imagerepo.way"
+"""In the connection's scope: its Way, where the server is ours."""
 
 _HOST: Final = re.compile(r"[0-9A-Za-z.\-_]{1,255}(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?\Z")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_WATCHED: Final = 4 << 20  # bytes sent after which the client's leaving is looked for
+_TURN: Final = 4 << 20  # bytes sent without waiting after which others have their turn
 _PARAMETERS: Final = 200  # in one query
+
+
+class Way(Protocol):
+    """The connection that an answer goes by. Belongs to the event loop."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what was sent waits for the network."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the network has taken it, or the client has left."""
+        ...
+
+    def is_gone(self) -> bool:
+        """Whether the client has left, as far as is known; costs nothing."""
+        ...
+
+    def cut(self) -> None:
+        """End the connection, so that the client sees that its answer is not whole."""
+        ...
 
 
 class Exchange:
     """One request, with its caller known and allowed."""
 
     __slots__ = (
-        "_headers", "_query", "_receive", "_send", "_sent", "_start", "_watch", "caller", "connection", "repository",
+        "_headers", "_query", "_receive", "_send", "_sent", "_start", "caller", "connection", "repository",
     )  # fmt: skip
 
     def __init__(
@@ -48,9 +69,8 @@ class Exchange:
         self._send = send
         self._headers: dict[bytes, bytes] | None = None
         self._query: list[tuple[str, str]] | None = None
-        self._sent = 0  # bytes
+        self._sent = 0  # bytes since the event loop went on to others
         self._start: tuple[int, Headers] | None = None  # not sent yet
-        self._watch: asyncio.Task[None] | None = None
 
     # What was asked
 
@@ -157,16 +177,19 @@ class Exchange:
         """
         if self._start is not None:
             return  # nothing was sent
-        flow = self.connection.get(FLOW)
-        if flow is None:
+        way: Way | None = self.connection.get(WAY)
+        if way is None:
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
-        elif flow.write_paused:
-            await flow.drain()
-        if self._watch is not None:
-            if self._watch.done():
-                raise GoneError
-        elif self._sent > _WATCHED:
-            self._watch = asyncio.create_task(self._watch_client())
+            return
+        if way.is_full:
+            await way.drain()
+            self._sent = 0
+        elif self._sent > _TURN:
+            # What is in memory and taken at once never waits: others would, and nobody would see this client leave.
+            await asyncio.sleep(0)
+            self._sent = 0
+        if way.is_gone():
+            raise GoneError
 
     async def end(self, body: Buffer = b"") -> None:
         """Send the last of the body."""
@@ -181,15 +204,6 @@ class Exchange:
             [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *(headers or ())],
         )
         await self.end(body)
-
-    def close(self) -> None:
-        """End what was begun beside the answer."""
-        if self._watch is not None:
-            self._watch.cancel()
-
-    async def _watch_client(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 def collect_headers(connection: Connection) -> dict[bytes, bytes]:

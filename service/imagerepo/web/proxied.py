@@ -25,7 +25,7 @@ from imagerepo.model.certificate import Certificate
 from imagerepo.proxy_protocol import parse
 from imagerepo.settings import Settings, networks
 from imagerepo.web.door import Door, Ending, count_ending
-from imagerepo.web.exchange import FLOW
+from imagerepo.web.exchange import WAY
 from imagerepo.web.secured import CERTIFICATE, Secured
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._certificate is not None:
             # Beside what ASGI names, under a key of our own.
             cast("dict[str, object]", self.scope)[CERTIFICATE] = self._certificate
-        self.scope[FLOW] = self.flow  # type: ignore[typeddict-unknown-key]
+        cast("dict[str, object]", self.scope)[WAY] = self
         self._in_message = True
         self._header_size = 0
         if self._deadline is None:
@@ -167,6 +167,26 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _latest(self) -> RequestResponseCycle | None:
         return cast("RequestResponseCycle | None", self.cycle)  # None until the first request
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what was sent waits for the network (web.exchange.Way)."""
+        return self.flow.write_paused
+
+    async def drain(self) -> None:
+        """Wait until the network has taken it, or the client has left."""
+        await self.flow.drain()
+
+    def is_gone(self) -> bool:
+        """Whether the client has left, as far as is known."""
+        return self.transport.is_closing()
+
+    def cut(self) -> None:
+        """End the connection, so that the client sees that its answer is not whole."""
+        cycle = self._latest()
+        if cycle is not None:
+            cycle.disconnected = True  # nothing is left to be sent by it
+        self.transport.close()
 
     def end(self, reason: Ending) -> None:
         """End the connection at once; what its client has not taken is lost."""

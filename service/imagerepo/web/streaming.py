@@ -1,6 +1,7 @@
 """Send stored bytes: piece by piece, as they are, none read before the last has left."""
 
 from collections.abc import Iterable
+from contextlib import aclosing
 
 from imagerepo.flows.batches import Extent, Part
 from imagerepo.model.instance import Version
@@ -9,9 +10,10 @@ from imagerepo.web.exchange import Exchange
 
 async def send(exchange: Exchange, parts: Iterable[Part]) -> None:
     """Send text and bytes of versions, one after another."""
-    async for piece in exchange.repository.retrieve.stream(exchange.caller, parts):
-        await exchange.piece(piece)
-        await exchange.drained()
+    async with aclosing(exchange.repository.retrieve.stream(exchange.caller, parts)) as pieces:
+        async for piece in pieces:
+            await exchange.piece(piece)
+            await exchange.drained()
 
 
 def whole(version: Version) -> Extent:

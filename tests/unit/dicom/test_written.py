@@ -30,6 +30,11 @@ _EXPLICIT = "1.2.840.10008.1.2.1"
         b'{"PatientName": {"Alphabetic": {"a": 1}}}',
         b'{"SpecificCharacterSet": "ISO_IR 100"}',
         b'{"TransferSyntaxUID": "1.2"}',
+        b'{"PatientBirthDate": "20260230"}',
+        b'{"00420011": {"vr": "OB", "InlineBinary": "AAAA"}}',
+        b'{"PatientComments": {"vr": "LT", "BulkDataURI": "x"}}',
+        b'{"PatientComments": {"vr": "LT", "value": ["x"]}}',
+        b'{"ScheduledProcedureStepSequence": {"vr": "SQ", "Foo": [1]}}',
     ],
 )
 def test_what_its_vr_cannot_hold_is_refused(document: bytes) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex
-from imagerepo.flows.batches import PIECE, Batch, Extent, Part, batches, ranges_of
+from imagerepo.flows.batches import PIECE, Batch, Extent, Part, batches, piece, ranges_of
 from imagerepo.model.instance import Copy, Range, Version
 from imagerepo.model.scope import Scope
 from imagerepo.model.uids import Uid
@@ -51,10 +51,12 @@ def flat(planned: list[Batch]) -> list[int | bytes]:
 @given(
     lengths=st.lists(st.integers(1, 3 * PIECE), min_size=1, max_size=4),
     cuts=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.binary(max_size=40)), max_size=6),
+    answers=st.integers(0, 1000),
 )
 def test_every_byte_stands_once_and_in_order(
-    version: Version, lengths: list[int], cuts: list[tuple[float, float, bytes]]
+    version: Version, lengths: list[int], cuts: list[tuple[float, float, bytes]], answers: int
 ) -> None:
+    most = piece(answers)
     whole = of_ranges(version, *lengths)
     parts: list[Part] = []
     wanted: list[Batch] = []
@@ -63,16 +65,23 @@ def test_every_byte_stands_once_and_in_order(
         parts += [text, Extent(whole, start, end - start)]
         wanted.append(Batch(0, [(0, text)] if text else []))
         wanted.append(Batch(0, [], [(n, where) for n, where in enumerate(ranges_of(whole, start, end - start))]))
-    planned = list(batches(part for part in parts if part != b""))
+    planned = list(batches((part for part in parts if part != b""), lambda: most))
     assert flat(planned) == flat(wanted)
     for batch in planned:
-        assert 0 < batch.size <= PIECE + sum(len(text) for _, text in batch.texts)
+        assert 0 < batch.size <= most + sum(len(text) for _, text in batch.texts)
         assert sum(batch.stored.values()) == sum(where.length for _, where in batch.ranges)
         at = 0
         for place, _, length in places(batch):
             assert place == at
             at += length
         assert at == batch.size
+
+
+def test_the_more_answers_the_smaller_their_buffers() -> None:
+    assert piece(0) == piece(8) == PIECE
+    sizes = [piece(answers) for answers in range(1, 2000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(size * answers for answers, size in enumerate(sizes[:300], 1)) <= 12 << 20
 
 
 def test_an_image_of_the_usual_size_is_not_cut_and_small_ones_share_a_buffer(version: Version) -> None:
