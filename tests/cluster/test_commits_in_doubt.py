@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from imagerepo.adapters.bundles.doubt import is_committed
+from imagerepo.adapters.postgres.failures import InDoubtError
 from imagerepo.errors import UnavailableError
 from imagerepo.model.events import Action, CommitKind
 from tests.harness import databases, s3
@@ -101,6 +103,16 @@ def test_what_nobody_can_find_out_is_answered_as_failed_and_is_whole(url: str, t
         heal(relay)
         assert kinds(one.commits.commit([store(file), store(ct(2))])) == [CommitKind.DUPLICATE, CommitKind.STORED]
         assert one.journal.verify(with_bytes=True).entries == 3
+
+
+def test_a_number_that_another_writer_was_given_after_a_crash_is_not_ours(url: str, tmp_path: Path) -> None:
+    """PostgreSQL gives numbers of a sequence again that were lost with the transactions that had them."""
+    lost = InDoubtError("the connection was lost")
+    with direct(url, tmp_path, "two") as two:
+        two.commits.commit([store(ct(1))])
+        ((number,),) = two.rows("SELECT max(commit_number) FROM journal")
+        assert is_committed(two.database, "two", number, lost)
+        assert not is_committed(two.database, "one", number, lost)
 
 
 def send_until_stored(one: Writing, start: int) -> None:

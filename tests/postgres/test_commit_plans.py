@@ -25,7 +25,7 @@ STATEMENTS = {
     "deletion of an instance": (sql.DELETE, (1, "1.2", "1.2", "1.2.3", "1.2.3", 1, 1)),
     "empty series": (sql.DROP_EMPTY_SERIES, (1,)),
     "sources": (sql.SOURCES, ("[]",)),
-    "commit": (sql.FIND_COMMIT, (1,)),
+    "commit": (sql.FIND_COMMIT, (1, "writer")),
     "object": (sql.FIND_OBJECT, ("store", "key")),
     "objects that go": (reclaim._TAKE, (1, 1, 10)),
     "parts that go": (reclaim._FORGET_PARTS, ([1, 2],)),

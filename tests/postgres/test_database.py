@@ -201,6 +201,23 @@ def test_a_doubt_is_settled_once_the_database_can_be_asked_again(relayed: Databa
     assert marks(relayed) == [1]
 
 
+def test_a_doubt_stays_one_where_the_server_began_anew(relayed: Database, relay: Relay) -> None:
+    """It may have given the number to another transaction since."""
+
+    def begin_anew() -> None:
+        server = shared_postgres()
+        server.daemon.kill()
+        server.start()
+        relay.loss = Loss.NOTHING
+
+    beginning = threading.Timer(0.5, begin_anew)
+    with pytest.raises(InDoubtError, match="anew"), settled(relayed) as connection:
+        mark(connection, 1)
+        relay.loss = Loss.ALL_FROM_COMMIT
+        beginning.start()
+    beginning.join()
+
+
 def test_a_connection_cut_before_the_commit_leaves_no_doubt(relayed: Database, relay: Relay) -> None:
     with pytest.raises(UnavailableError) as caught, relayed.transaction() as connection:
         mark(connection, 1)

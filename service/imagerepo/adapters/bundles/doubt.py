@@ -26,7 +26,7 @@ def is_committed(database: Database, writer: str, commit: int, doubt: InDoubtErr
         try:
             with database.transaction() as connection:
                 connection.run(sql.LOCK_WRITER, (known.PATIENCE, known.lock_of_writer(writer)))
-                return connection.run(sql.FIND_COMMIT, (commit,)).fetchone() is not None
+                return connection.run(sql.FIND_COMMIT, (commit, writer)).fetchone() is not None
         except UnavailableError:
             if time.monotonic() > deadline:
                 raise doubt from None

@@ -148,7 +148,8 @@ ADD_JOURNAL: Final = (
     "INSERT INTO chain (institution, writer, sequence, digest) VALUES (%s, %s, %s, %s) "
     "ON CONFLICT (institution, writer) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest"
 )
-FIND_COMMIT: Final = "SELECT 1 FROM journal WHERE commit_number = %s LIMIT 1"
+# After a crash PostgreSQL gives numbers again that were lost with their transactions: the writer tells whose it is.
+FIND_COMMIT: Final = "SELECT 1 FROM journal WHERE commit_number = %s AND writer = %s LIMIT 1"
 
 # What describes a study or a series: the instance of theirs that was stored first. Keys follow in order of commit.
 FIRST_OF_STUDIES: Final = (

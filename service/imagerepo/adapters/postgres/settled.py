@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from psycopg import errors
@@ -19,6 +20,14 @@ _ASKED_FOR: Final = 12.0  # seconds: longer than a transaction lasts whose clien
 _PAUSE: Final = 0.2  # seconds
 
 
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A transaction's number, and since when the server runs that gave it."""
+
+    transaction: str
+    server: str
+
+
 @contextmanager
 def settled(database: Database) -> Generator[Connection]:
     """Like `Database.transaction`, but for one round trip more and no doubt.
@@ -27,12 +36,14 @@ def settled(database: Database) -> Generator[Connection]:
         UnavailableError: nothing has changed.
         InDoubtError: the database could not be asked what has.
     """
-    number: str | None = None
+    number: _Number | None = None
     try:
         with database.transaction() as connection:
             yield connection
-            row = connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
-            number = row[0] if row is not None else None
+            row = connection.execute(
+                "SELECT pg_current_xact_id_if_assigned()::text, pg_postmaster_start_time()::text"
+            ).fetchone()
+            number = _Number(*row) if row is not None and row[0] is not None else None
     except InDoubtError as error:
         if number is not None and not _was_committed(database, number):
             raise UnavailableError(f"{error}; it was undone") from error
@@ -50,12 +61,14 @@ def in_transaction(database: Database, work: Callable[[Connection], Result]) -> 
         return work(connection)
 
 
-def _was_committed(database: Database, number: str) -> bool:
+def _was_committed(database: Database, number: "_Number") -> bool:
     """Ask a new connection. Raises InDoubtError."""
     deadline = time.monotonic() + _ASKED_FOR
     while time.monotonic() < deadline:
         try:
             found = _status(database, number)
+        except InDoubtError:
+            raise
         except UnavailableError:
             found = "in progress"
         if found != "in progress":
@@ -64,10 +77,14 @@ def _was_committed(database: Database, number: str) -> bool:
     raise InDoubtError("the database was lost while it committed, and cannot be asked what it did")
 
 
-def _status(database: Database, number: str) -> str:
+def _status(database: Database, number: "_Number") -> str:
     with database.reading() as connection:
+        begun = connection.execute("SELECT pg_postmaster_start_time()::text").fetchone()
+        if begun is None or begun[0] != number.server:
+            # Numbers that were lost with their transactions come again after a crash.
+            raise InDoubtError("the database began anew while it committed, and cannot tell what it did; try again")
         try:
-            row = connection.execute("SELECT pg_xact_status(%s::xid8)", (number,)).fetchone()
+            row = connection.execute("SELECT pg_xact_status(%s::xid8)", (number.transaction,)).fetchone()
         except errors.InvalidParameterValue:
             return "aborted"  # a number of the future: another server took over, which has not seen it
     if row is None or row[0] is None:
