@@ -1,4 +1,4 @@
-"""Three replicas behind the bed's HAProxy, for all short tests of a session."""
+"""Three replicas behind the bed's HAProxy, which other tests have for themselves afterwards."""
 
 from collections.abc import Iterator
 
@@ -17,13 +17,13 @@ def bed() -> Bed:
     return shared_bed()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def archive() -> Receiver:
     """Where C-MOVE may send to, and where what the sender FORWARDED sends is forwarded to."""
     return Receiver()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(bed: Bed, archive: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
     """Bytes of what is deleted go after two seconds."""
     port = free_port()
