@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.replicas import Replicas, replicas
+from tests.harness import databases
 from tests.harness.receiver import Receiver, free_port, receiving
 from tests.testbed.bed import Bed
 from tests.testbed.shared import shared_bed
@@ -34,6 +35,13 @@ def cluster(bed: Bed, archive: Receiver, tmp_path_factory: pytest.TempPathFactor
     }
     with receiving(archive, port), replicas(bed, tmp_path_factory.mktemp("cluster"), **settings) as made:
         made.start(*NAMES)
+        yield made
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A database with the schema, and nothing else in it."""
+    with databases.with_schema() as made:
         yield made
 
 

@@ -17,7 +17,7 @@ from imagerepo.errors import DamagedError, OutOfSpaceError, UnavailableError
 from imagerepo.model.events import Action, CommitKind
 from imagerepo.model.instance import Range
 from imagerepo.settings_cluster import Store
-from tests.harness import databases, s3
+from tests.harness import s3
 from tests.harness.committing import Writing, writing
 from tests.harness.dicom_file import ct, uid
 from tests.harness.gateway_relay import Harm, Relay
@@ -25,12 +25,6 @@ from tests.harness.requests import change, journal, spooled, store
 from tests.testbed.shared import shared_bed
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with databases.with_schema() as made:
-        yield made
 
 
 @pytest.fixture

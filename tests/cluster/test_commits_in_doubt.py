@@ -23,12 +23,6 @@ from tests.testbed.shared import shared_bed, shared_postgres
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    with databases.with_schema() as made:
-        yield made
-
-
 @contextmanager
 def behind_relay(url: str, folder: Path, name: str) -> Iterator[tuple[Writing, Relay]]:
     """A writer whose way to the database can be cut."""

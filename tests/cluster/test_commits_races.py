@@ -15,7 +15,7 @@ import pytest
 
 from imagerepo.model.events import CommitKind
 from imagerepo.settings_cluster import Store
-from tests.harness import databases, s3
+from tests.harness import s3
 from tests.harness.committing import Writing, writing
 from tests.harness.dicom_file import ct
 from tests.harness.requests import store
@@ -24,12 +24,6 @@ from tests.testbed.shared import shared_bed
 pytestmark = pytest.mark.timeout(300)
 
 Batch = Sequence[tuple[int, dict[str, int]]]
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with databases.with_schema() as made:
-        yield made
 
 
 @pytest.fixture

@@ -15,16 +15,15 @@ from imagerepo.adapters.bundles.describing import Descriptions, Read, Undescribe
 from imagerepo.adapters.bundles.journaling import Writer, write
 from imagerepo.adapters.bundles.known import Institutions, Question, State
 from imagerepo.adapters.bundles.removing import Doomed
-from imagerepo.adapters.index_sql.holds import HoldEntry
+from imagerepo.adapters.index_sql.holds import HoldEntry, refuse_held
 from imagerepo.adapters.moments import microseconds
 from imagerepo.adapters.postgres import holds
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.postgres.failures import InDoubtError, RolledBackError
 from imagerepo.adapters.segments import lines
-from imagerepo.errors import HeldError, NotFoundError
+from imagerepo.errors import NotFoundError
 from imagerepo.model.events import Action, ChangeRequest, CommitKind, Committed
-from imagerepo.model.hold import Hold
 
 _WAIT: Final = "1s"  # for what is being stored to the study
 
@@ -83,13 +82,13 @@ class Changing:
             case Action.RELEASE:
                 if held is None:
                     raise NotFoundError(f"study {request.study_uid} is not held")
-                holds.enter(connection, _entry(request, state.commit))
+                holds.enter(connection, HoldEntry.of(request, state.commit))
             case Action.HOLD:
                 _, instances = _doomed(connection, request, key)
-                holds.enter(connection, _entry(request, state.commit))
+                holds.enter(connection, HoldEntry.of(request, state.commit))
             case _:
                 doomed, instances = _doomed(connection, request, key)
-                _refuse_held(request, held)
+                refuse_held(request.study_uid, held)
                 now = microseconds(datetime.now(UTC))
                 removing.remove(connection, doomed, now, self._writer.slot, descriptions)
                 connection.run(sql.NEXT_GENERATION)
@@ -111,23 +110,3 @@ def _doomed(connection: Connection, request: ChangeRequest, key: int) -> tuple[D
         if instances := removing.count(connection, doomed):
             return doomed, instances
     raise NotFoundError(f"no {request.name} here")
-
-
-def _refuse_held(request: ChangeRequest, held: Hold | None) -> None:
-    if held is not None:
-        raise HeldError(
-            f"study {request.study_uid} is held since {held.at:%Y-%m-%d} by {held.caller} "
-            f"({held.reason or 'no reason given'}); nothing of it can be deleted until the hold is lifted"
-        )
-
-
-def _entry(request: ChangeRequest, commit: int) -> HoldEntry:
-    return HoldEntry(
-        institution=request.caller.institution,
-        commit=commit,
-        study_uid=request.study_uid,
-        held=request.action is Action.HOLD,
-        at=request.at,
-        caller=request.caller.name,
-        reason=request.reason,
-    )

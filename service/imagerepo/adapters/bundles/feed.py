@@ -4,12 +4,10 @@ Commits are followed in the order of their transactions, only as far as no trans
 none can become visible behind who follows, whoever wrote it.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 from imagerepo.adapters.postgres.database import Database
-from imagerepo.adapters.segments import lines
-from imagerepo.model.uids import Uid
+from imagerepo.adapters.segments.arrivals import arrived
 from imagerepo.ports.feed import Arrived, Mark, Marks, Page
 
 _PAGE: Final = 500  # versions after which a page ends
@@ -39,28 +37,14 @@ class BundleFeed:
     def since(self, marks: Marks) -> Page:
         """What became visible after `marks`."""
         mark = marks.get(_ALL, Mark("0/", 0))
-        arrived: list[Arrived] = []
-        while len(arrived) < _PAGE:
+        found: list[Arrived] = []
+        while len(found) < _PAGE:
             xid, _, institution = mark.segment.partition("/")
             with self._database.reading() as connection:
                 rows = connection.run(_SINCE, (xid, institution, _ROWS)).fetchall()
             for one, whose, commit, body in rows:
-                arrived.extend(_arrived(bytes(body), f"commit {commit} of {whose}"))
+                found.extend(arrived(bytes(body).split(b"\n"), commit, f"commit {commit} of {whose}"))
                 mark = Mark(f"{one}/{whose}", commit)
             if len(rows) < _ROWS:
-                return Page(arrived, {_ALL: mark}, more=False)
-        return Page(arrived, {_ALL: mark}, more=True)
-
-
-def _arrived(body: bytes, place: str) -> Iterator[Arrived]:
-    for line in body.split(b"\n"):
-        said = lines.parse_line(line, place)
-        for one in lines.stores(said, said["commit"]):
-            yield Arrived(
-                one.institution,
-                Uid(one.study_uid),
-                Uid(one.series_uid),
-                Uid(one.instance_uid),
-                one.version,
-                said["caller"],
-            )
+                return Page(found, {_ALL: mark}, more=False)
+        return Page(found, {_ALL: mark}, more=True)

@@ -7,18 +7,14 @@ which its writer left it. That both were written anew together is not told by th
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from blake3 import blake3
-
 from imagerepo.adapters.postgres.database import Database
-from imagerepo.adapters.segments import lines
+from imagerepo.adapters.segments import lines, proof
 from imagerepo.adapters.segments.lines import START, Link
 from imagerepo.errors import DamagedError
-from imagerepo.model import checksum
 from imagerepo.model.instance import Range
 from imagerepo.ports.journal import Verified
 
 _ROWS: Final = 64  # read at a time
-_PIECE: Final = 4 << 20  # bytes
 
 _IN_ORDER: Final = (
     "SELECT commit_number, institution, lines FROM journal WHERE (commit_number, institution) > (%s, %s) "
@@ -94,26 +90,9 @@ class BundleJournal:
     def _check_bytes(self, line: bytes, place: str) -> None:
         fields = lines.parse_line(line, place)
         for stored in lines.stores(fields, fields["commit"]):
-            wrong = self._wrong(stored)
+            wrong = proof.wrong_bytes(stored, self._read)
             if wrong is not None and self._is_there(stored):
                 raise DamagedError(f"{place}: {wrong}")
-
-    def _wrong(self, stored: lines.StoreLine) -> str | None:
-        hasher, crc32 = blake3(), 0
-        skip = stored.data_set_offset
-        try:
-            for where in stored.ranges:
-                for start in range(0, where.length, _PIECE):
-                    length = min(_PIECE, where.length - start)
-                    piece = self._read(Range(where.store, where.key, where.offset + start, length))
-                    hasher.update(memoryview(piece)[min(skip, len(piece)) :])
-                    skip -= min(skip, len(piece))
-                    crc32 = checksum.crc32(piece, crc32)  # preamble and group 2 are not in the digest
-        except DamagedError as error:
-            return str(error)
-        if hasher.digest() != stored.digest or crc32 != stored.crc32:
-            return f"the bytes of instance {stored.instance_uid} were changed"
-        return None
 
     def _is_there(self, stored: lines.StoreLine) -> bool:
         """Whether it was not deleted."""
@@ -124,22 +103,19 @@ class BundleJournal:
 
 def _follow(chain: _Chain, link: Link, line: bytes, place: str) -> Link:
     fields = lines.parse_line(line, place)
-    name, expected = "/".join(chain), link.sequence + 1
     if f"commit {fields['commit']}" != place:
-        raise DamagedError(f"{place}: entry {fields['seq']} of chain {name} is of another commit")
+        raise DamagedError(f"{place}: entry {fields['seq']} of chain {_name(chain)} is of another commit")
     if fields["institution"] != chain[0]:
-        raise DamagedError(f"{place}: entry {fields['seq']} of chain {name} is of another institution")
-    if fields["seq"] != expected:
-        raise DamagedError(f"{place}: chain {name} goes from entry {link.sequence} to {fields['seq']}")
-    if fields["prev"] != link.digest:
-        raise DamagedError(
-            f"{place}: chain {name} is broken between entries {link.sequence} and {expected}: one of them was changed"
-        )
-    return lines.follow(link, line)
+        raise DamagedError(f"{place}: entry {fields['seq']} of chain {_name(chain)} is of another institution")
+    return proof.follow(link, line, fields, _name(chain), place)
 
 
 def _cut(chain: _Chain, reached: Link, head: Link) -> str:
-    name = "/".join(chain)
+    name = _name(chain)
     if reached.sequence < head.sequence:
         return f"chain {name} ends at entry {reached.sequence}, but its writer came to {head.sequence}: it was cut off"
     return f"chain {name}: entry {head.sequence} is not the one that its writer left: it was changed"
+
+
+def _name(chain: _Chain) -> str:
+    return "/".join(chain)

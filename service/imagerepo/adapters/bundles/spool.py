@@ -7,7 +7,6 @@ import errno
 import mmap
 import os
 import secrets
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +14,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+from imagerepo.adapters import disk
 from imagerepo.adapters.bundles import bundle
 from imagerepo.adapters.bundles.bundle import ALIGNED, Entry
+from imagerepo.adapters.disk import Room
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.append import write_all
 from imagerepo.errors import OutOfSpaceError, UnavailableError
@@ -24,16 +25,7 @@ from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Range
 
 _FOLDER: Final = "spool"
-_ASKED_EVERY: Final = 0.1  # seconds
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
-
-
-@dataclass(slots=True)
-class _Room:
-    """What the disk last said."""
-
-    asked: float = -1.0  # monotonic seconds
-    enough: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +34,15 @@ class Scratch:
 
     path: Path
     reserve: int  # bytes of the disk that stay free
-    _room: _Room = field(default_factory=_Room)
+    _room: Room = field(default_factory=Room)
 
     def no_room(self) -> OutOfSpaceError:
         """What a sender is told when there is no room."""
-        return OutOfSpaceError(f"the disk of {self.path} is full (setting storage.reserve); free some space")
+        return disk.no_room(self.path)
 
     def has_room(self) -> bool:
         """Whether more than the reserve is free; asks the disk at most ten times a second."""
-        now = time.monotonic()
-        if now - self._room.asked > _ASKED_EVERY:
-            stat = os.statvfs(self.path)
-            self._room.enough = stat.f_bavail * stat.f_frsize > self.reserve
-            self._room.asked = now
-        return self._room.enough
+        return self._room.look(self.path, self.reserve)
 
     def open_file(self) -> int:
         """A descriptor of a new file without a name. Raises OSError."""

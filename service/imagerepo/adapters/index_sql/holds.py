@@ -9,7 +9,8 @@ from pathlib import Path
 from imagerepo.adapters.index_sql import statements as sql
 from imagerepo.adapters.index_sql.engine import INDEX, PerThread, connect
 from imagerepo.adapters.moments import microseconds, moment
-from imagerepo.errors import UnavailableError
+from imagerepo.errors import HeldError, UnavailableError
+from imagerepo.model.events import Action, ChangeRequest
 from imagerepo.model.hold import Hold
 from imagerepo.model.uids import Uid
 
@@ -40,6 +41,28 @@ class HoldEntry:
     caller: str
     reason: str
 
+    @classmethod
+    def of(cls, request: ChangeRequest, commit: int) -> "HoldEntry":
+        """What a request, HOLD or RELEASE, enters as the commit of that number."""
+        return cls(
+            institution=request.caller.institution,
+            commit=commit,
+            study_uid=request.study_uid,
+            held=request.action is Action.HOLD,
+            at=request.at,
+            caller=request.caller.name,
+            reason=request.reason,
+        )
+
+
+def refuse_held(study_uid: str, held: Hold | None) -> None:
+    """Refuse to delete anything of a study that is held. Raises HeldError."""
+    if held is not None:
+        raise HeldError(
+            f"study {study_uid} is held since {held.at:%Y-%m-%d} by {held.caller} "
+            f"({held.reason or 'no reason given'}); nothing of it can be deleted until the hold is lifted"
+        )
+
 
 def enter(connection: sqlite3.Connection, entry: HoldEntry) -> None:
     """Write the row of a hold, in the transaction of whoever calls."""
@@ -52,7 +75,7 @@ def enter(connection: sqlite3.Connection, entry: HoldEntry) -> None:
 def find(connection: sqlite3.Connection, institution: str, study_uid: str) -> Hold | None:
     """A study's hold, as one connection sees it."""
     row = connection.execute(_OF, (institution, study_uid)).fetchone()
-    return None if row is None else _hold(*row)
+    return None if row is None else hold(*row)
 
 
 class SqlHolds:
@@ -74,8 +97,9 @@ class SqlHolds:
             rows = self._connections.get().execute(_PAGE, (institution, after, limit)).fetchall()
         except sqlite3.Error as error:
             raise UnavailableError(f"the index cannot be read: {error}") from error
-        return [_hold(*row) for row in rows]
+        return [hold(*row) for row in rows]
 
 
-def _hold(study_uid: str, at: int, caller: str, reason: str) -> Hold:
+def hold(study_uid: str, at: int, caller: str, reason: str) -> Hold:
+    """A row of _COLUMNS; PostgreSQL's are the same."""
     return Hold(Uid(study_uid), moment(at), caller, reason)

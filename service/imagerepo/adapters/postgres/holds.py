@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-from imagerepo.adapters.index_sql.holds import HoldEntry
-from imagerepo.adapters.moments import microseconds, moment
+from imagerepo.adapters.index_sql.holds import HoldEntry, hold
+from imagerepo.adapters.moments import microseconds
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.model.hold import Hold
-from imagerepo.model.uids import Uid
 
 # The later entry stays, whatever order they come in.
 _SET: Final = (
@@ -35,7 +34,7 @@ def enter(connection: Connection, entry: HoldEntry) -> None:
 def find(connection: Connection, institution: str, study_uid: str) -> Hold | None:
     """A study's hold, as a transaction sees it."""
     row = connection.execute(_OF, (institution, study_uid)).fetchone()
-    return None if row is None else _hold(*row)
+    return None if row is None else hold(*row)
 
 
 class PostgresHolds:
@@ -53,8 +52,4 @@ class PostgresHolds:
         """An institution's holds in order of Study Instance UID. Raises UnavailableError."""
         with self._database.reading() as connection:
             rows = connection.execute(_PAGE, (institution, after, limit)).fetchall()
-        return [_hold(*row) for row in rows]
-
-
-def _hold(study_uid: str, at: int, caller: str, reason: str) -> Hold:
-    return Hold(Uid(study_uid), moment(at), caller, reason)
+        return [hold(*row) for row in rows]

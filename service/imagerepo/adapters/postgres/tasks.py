@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from imagerepo.adapters.moments import microseconds, moment
+from imagerepo.adapters import task_rows
+from imagerepo.adapters.moments import microseconds
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.postgres.settled import in_transaction
+from imagerepo.adapters.task_rows import COLUMNS, LONGEST_PROBLEM, NOBODY
 from imagerepo.errors import OvertakenError
-from imagerepo.model.task import NewTask, Queue, Task, TaskKind, TaskState
-from imagerepo.ports.feed import Mark, Marks
+from imagerepo.model.task import NewTask, Queue, Task, TaskKind
+from imagerepo.ports.feed import Marks
 from imagerepo.ports.tasks import Selection
 
-_COLUMNS: Final = "id, kind, institution, queue, lane, name, payload, state, attempts, created_at, due_at, problem"
 # In order: what is unnested keeps it, and so do the keys that are counted while it is read.
 _ADD: Final = (
     "INSERT INTO task (kind, institution, queue, lane, name, payload, due_at, state, created_at) "
@@ -64,7 +65,7 @@ _LEASE: Final = (
     "SELECT t.id FROM task t WHERE t.kind = %(kind)s AND t.queue = %(queue)s AND t.lane = %(lane)s "
     f"AND t.state = 'waiting' AND {_IS_READY} AND NOT EXISTS (SELECT 1 {_LEASED} AND o.lane = %(lane)s) "
     f"AND NOT {_KEPT.format(queue='%(queue)s')} "
-    f"ORDER BY t.kind, t.queue, t.lane, t.id LIMIT %(limit)s FOR UPDATE) RETURNING {_COLUMNS}"
+    f"ORDER BY t.kind, t.queue, t.lane, t.id LIMIT %(limit)s FOR UPDATE) RETURNING {COLUMNS}"
 )
 # Whoever had a lease that went to another since has nothing to say any more.
 _MINE: Final = "id IN (SELECT id FROM task WHERE id = ANY (%s) AND owner = %s ORDER BY id FOR UPDATE)"
@@ -91,8 +92,6 @@ _QUEUES: Final = (
     "UNION ALL SELECT kind, name, 0, 0 FROM queue"
     ") k LEFT JOIN queue q ON q.kind = k.kind AND q.name = k.name GROUP BY k.kind, k.name ORDER BY k.kind, k.name"
 )
-_LONGEST_PROBLEM: Final = 500  # characters
-_NOBODY: Final = ""  # a writer of that name says that there is a follower, though nobody has written yet
 
 
 class PostgresTasks:
@@ -114,17 +113,17 @@ class PostgresTasks:
 
         def followed(connection: Connection) -> None:
             connection.execute(_ALONE, (f"follow {follower}",))
-            if _marks(connection.execute(_FOLLOWED, (follower,)).fetchall()) != since:
+            if task_rows.marks(connection.execute(_FOLLOWED, (follower,)).fetchall()) != since:
                 raise OvertakenError(f"another process has followed the commits for {follower}")
             _add(connection, tasks)
             with connection.cursor() as cursor:
-                cursor.executemany(_ADVANCE, [(follower, _NOBODY, "", 0), *rows])
+                cursor.executemany(_ADVANCE, [(follower, NOBODY, "", 0), *rows])
 
         in_transaction(self._database, followed)
 
     def followed(self, follower: str) -> Marks | None:
         """How far commits were followed."""
-        return _marks(self._rows(_FOLLOWED, (follower,)))
+        return task_rows.marks(self._rows(_FOLLOWED, (follower,)))
 
     def unfollow(self, follower: str) -> None:
         """Forget how far commits were followed."""
@@ -171,15 +170,15 @@ class PostgresTasks:
 
     def postpone(self, task: int, due: datetime, problem: str) -> None:
         """An attempt failed."""
-        self._change(_POSTPONE, (microseconds(due), problem[:_LONGEST_PROBLEM], [task], self._owner))
+        self._change(_POSTPONE, (microseconds(due), problem[:LONGEST_PROBLEM], [task], self._owner))
 
     def park(self, task: int, problem: str) -> None:
         """The last attempt failed."""
-        self._change(_PARK, (problem[:_LONGEST_PROBLEM], [task], self._owner))
+        self._change(_PARK, (problem[:LONGEST_PROBLEM], [task], self._owner))
 
     def keep(self, kind: TaskKind, queue: str, until: datetime, problem: str) -> None:
         """Lease nothing of the queue before `until`."""
-        self._change(_KEEP, (kind.value, queue, microseconds(until), problem[:_LONGEST_PROBLEM]))
+        self._change(_KEEP, (kind.value, queue, microseconds(until), problem[:LONGEST_PROBLEM]))
 
     def clear(self, kind: TaskKind, queue: str) -> None:
         """Nothing keeps the queue."""
@@ -188,10 +187,7 @@ class PostgresTasks:
 
     def queues(self) -> Sequence[Queue]:
         """All queues."""
-        return [
-            Queue(TaskKind(kind), name, waiting, parked, failures, None if due is None else moment(due), problem)
-            for kind, name, waiting, parked, failures, due, problem in self._rows(_QUEUES, ())
-        ]
+        return [task_rows.queue(row) for row in self._rows(_QUEUES, ())]
 
     def pending(self) -> Mapping[TaskKind, int]:
         """How many there are."""
@@ -201,8 +197,8 @@ class PostgresTasks:
     def page(self, selection: Selection, after: int, limit: int) -> Sequence[Task]:
         """Tasks in order of adding."""
         where, values = _where(selection)
-        query = f"SELECT {_COLUMNS} FROM task WHERE {where} AND id > %s ORDER BY id LIMIT %s"
-        return [_task(row) for row in self._rows(query, (*values, after, limit))]
+        query = f"SELECT {COLUMNS} FROM task WHERE {where} AND id > %s ORDER BY id LIMIT %s"
+        return [task_rows.task(row) for row in self._rows(query, (*values, after, limit))]
 
     def retry(self, selection: Selection) -> int:
         """Have them tried at once."""
@@ -255,15 +251,9 @@ def _lease(connection: Connection, asked: dict[str, object]) -> list[Task]:
             # Looked at again, by a statement that sees what the last one to hold the lock has done.
             taken = connection.execute(_LEASE, {**asked, "lane": lane}).fetchall()
             if taken:
-                return sorted(map(_task, taken), key=lambda task: task.id)
+                return sorted(map(task_rows.task, taken), key=lambda task: task.id)
         passed.append(lane)
     return []
-
-
-def _marks(rows: Sequence[tuple[Any, ...]]) -> Marks | None:
-    if not rows:
-        return None
-    return {writer: Mark(segment, position) for writer, segment, position in rows if writer != _NOBODY}
 
 
 def _where(selection: Selection) -> tuple[str, tuple[object, ...]]:
@@ -274,21 +264,3 @@ def _where(selection: Selection) -> tuple[str, tuple[object, ...]]:
         conditions.append("id = ANY (%s)")
         values.append(list(selection.ids))
     return " AND ".join(conditions), tuple(values)
-
-
-def _task(row: tuple[Any, ...]) -> Task:
-    number, kind, institution, queue, lane, name, payload, state, attempts, created_at, due_at, problem = row
-    return Task(
-        number,
-        TaskKind(kind),
-        institution,
-        queue,
-        lane,
-        name,
-        payload,
-        TaskState(state),
-        attempts,
-        moment(created_at),
-        moment(due_at),
-        problem,
-    )

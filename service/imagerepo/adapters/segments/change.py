@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagerepo.adapters.index_sql import holds
-from imagerepo.adapters.index_sql.holds import HoldEntry
+from imagerepo.adapters.index_sql.holds import HoldEntry, refuse_held
 from imagerepo.adapters.index_sql.removal import Deleted, Removal
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.adapters.segments.read_back import describing
-from imagerepo.errors import HeldError, NotFoundError
+from imagerepo.errors import NotFoundError
 from imagerepo.model.events import Action, ChangeRequest
 
 
@@ -47,11 +47,8 @@ class Changes:
         extent = Extent(*self._removal.extent(_deleted(request, _NOT_YET)))
         if not extent.instances:
             raise NotFoundError(f"no {request.name} here")
-        if request.action is Action.DELETE and held is not None:
-            raise HeldError(
-                f"study {request.study_uid} is held since {held.at:%Y-%m-%d} by {held.caller} "
-                f"({held.reason or 'no reason given'}); nothing of it can be deleted until the hold is lifted"
-            )
+        if request.action is Action.DELETE:
+            refuse_held(request.study_uid, held)
         return extent
 
     def apply(self, request: ChangeRequest, commit: int) -> None:
@@ -59,7 +56,7 @@ class Changes:
         if request.action is Action.DELETE:
             self._removal.delete(_deleted(request, commit))
         else:
-            holds.enter(self._connection, _entry(request, commit))
+            holds.enter(self._connection, HoldEntry.of(request, commit))
 
 
 _NOT_YET = 1 << 62  # above every commit number
@@ -68,15 +65,3 @@ _NOT_YET = 1 << 62  # above every commit number
 def _deleted(request: ChangeRequest, commit: int) -> Deleted:
     names = (request.study_uid, request.series_uid, request.instance_uid)
     return Deleted(request.caller.institution, commit, request.at, *names)
-
-
-def _entry(request: ChangeRequest, commit: int) -> HoldEntry:
-    return HoldEntry(
-        institution=request.caller.institution,
-        commit=commit,
-        study_uid=request.study_uid,
-        held=request.action is Action.HOLD,
-        at=request.at,
-        caller=request.caller.name,
-        reason=request.reason,
-    )

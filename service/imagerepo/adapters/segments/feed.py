@@ -16,11 +16,11 @@ from typing import Any, Final
 from imagerepo.adapters.index_sql.engine import INDEX, connect
 from imagerepo.adapters.segments import catalog, lines
 from imagerepo.adapters.segments import format as segment_format
+from imagerepo.adapters.segments.arrivals import arrived
 from imagerepo.adapters.segments.catalog import Segment
 from imagerepo.adapters.segments.format import Kind
 from imagerepo.adapters.segments.writer import FOLDER
 from imagerepo.errors import DamagedError, UnavailableError
-from imagerepo.model.uids import Uid
 from imagerepo.ports.feed import Arrived, Mark, Marks, Page
 
 log = logging.getLogger(__name__)
@@ -128,17 +128,7 @@ def _bounds(writer: str) -> tuple[str, str]:
 def _arrived(body: bytes, place: str) -> Iterator[Arrived]:
     try:
         head, journal = lines.parse_body(body, place)
-        for line in journal:
-            said = lines.parse_line(line, place)
-            for one in lines.stores(said, head.number):
-                yield Arrived(
-                    one.institution,
-                    Uid(one.study_uid),
-                    Uid(one.series_uid),
-                    Uid(one.instance_uid),
-                    one.version,
-                    said["caller"],
-                )
+        yield from arrived(journal, head.number, place)
     except DamagedError as error:
         log.error("feed.commit_damaged", extra={"reason": str(error)})  # noqa: TRY400 - the reason names the place
 

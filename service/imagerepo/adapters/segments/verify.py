@@ -7,14 +7,12 @@ roots (anchor.py) for certain.
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blake3 import blake3
-
 from imagerepo.adapters.index_sql.engine import INDEX, connect
-from imagerepo.adapters.segments import catalog, lines, projection, replay, tombstones
+from imagerepo.adapters.segments import catalog, lines, projection, proof, replay, tombstones
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.catalog import Condition, Segment
 from imagerepo.adapters.segments.format import Kind, Record
@@ -22,10 +20,7 @@ from imagerepo.adapters.segments.lines import START, CommitHead, Link, StoreLine
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.adapters.segments.tombstones import Evidence, Graves
 from imagerepo.errors import DamagedError
-from imagerepo.model import checksum
-from imagerepo.model.instance import Range
 
-_PIECE = 4 << 20  # bytes
 _DAMAGE = {
     Condition.HEADER_DAMAGED: "the header is damaged; all records were found by the seal that they bear",
     Condition.LOST: "the header is damaged and no record can be recognised: what it held is lost",
@@ -201,17 +196,9 @@ def _follow(report: Report, writer: str, found: _Found, wanted: frozenset[tuple[
         fields = lines.parse_line(line, found.place)
         chain = ChainId(fields["institution"], writer)
         link = report.chains.get(chain, START)
-        expected = link.sequence + 1
         if fields["commit"] != found.head.number:
             raise DamagedError(f"{found.place}: entry {fields['seq']} of chain {chain} is of another commit")
-        if fields["seq"] != expected:
-            raise DamagedError(f"{found.place}: chain {chain} goes from entry {link.sequence} to {fields['seq']}")
-        if fields["prev"] != link.digest:
-            raise DamagedError(
-                f"{found.place}: chain {chain} is broken between entries {link.sequence} and {expected}: "
-                "one of them was changed"
-            )
-        link = lines.follow(link, line)
+        link = proof.follow(link, line, fields, str(chain), found.place)
         report.chains[chain] = link
         report.entries += 1
         if (chain, link) in wanted:
@@ -232,23 +219,9 @@ class _Bytes:
             for stored in lines.stores(lines.parse_line(line, found.place), found.head.number):
                 if self._graves.hold(stored):
                     continue
-                wrong = self._wrong(stored)
+                wrong = proof.wrong_bytes(stored, self._objects.read)
                 if wrong is not None and not self._is_gone_by_now(stored):
                     raise DamagedError(f"{found.place}: {wrong}")
-
-    def _wrong(self, stored: StoreLine) -> str | None:
-        hasher, crc32 = blake3(), 0
-        skip = stored.data_set_offset
-        try:
-            for piece in _pieces(self._objects, stored.ranges):
-                hasher.update(memoryview(piece)[min(skip, len(piece)) :])
-                skip -= min(skip, len(piece))
-                crc32 = checksum.crc32(piece, crc32)  # preamble and group 2 are not in the digest
-        except DamagedError as error:
-            return str(error)
-        if hasher.digest() != stored.digest or crc32 != stored.crc32:
-            return f"the bytes of instance {stored.instance_uid} were changed"
-        return None
 
     def _is_gone_by_now(self, stored: StoreLine) -> bool:
         """Whether a running server deleted it while this was looking."""
@@ -260,9 +233,3 @@ def _graves(data: Path) -> Graves:
     segments = [catalog.examine(path) for path in catalog.paths(data)]
     void = replay.voided(segments)
     return Graves(one for one in tombstones.read(segments, {}) if one.commit not in void)
-
-
-def _pieces(objects: LocalObjects, ranges: Sequence[Range]) -> Iterator[bytes]:
-    for where in ranges:
-        for start in range(0, where.length, _PIECE):
-            yield objects.read(Range(where.store, where.key, where.offset + start, min(_PIECE, where.length - start)))

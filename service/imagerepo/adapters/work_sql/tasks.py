@@ -6,17 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from imagerepo.adapters import task_rows
 from imagerepo.adapters.index_sql.engine import PerThread
-from imagerepo.adapters.moments import microseconds, moment
+from imagerepo.adapters.moments import microseconds
+from imagerepo.adapters.task_rows import COLUMNS, LONGEST_PROBLEM, NOBODY
 from imagerepo.adapters.work_sql.engine import connect, reading, transaction
 from imagerepo.errors import OvertakenError
-from imagerepo.model.task import NewTask, Queue, Task, TaskKind, TaskState
-from imagerepo.ports.feed import Mark, Marks
+from imagerepo.model.task import NewTask, Queue, Task, TaskKind
+from imagerepo.ports.feed import Marks
 from imagerepo.ports.tasks import Selection
 
-_COLUMNS: Final = (
-    "id, kind, institution, queue, lane, name, payload, state, attempts, created_at, due_at, leased_until, problem"
-)
 _ADD: Final = (
     "INSERT INTO task (kind, institution, queue, lane, name, payload, state, created_at, due_at) "
     "VALUES (?, ?, ?, ?, ?, ?, 'waiting', ?, ?) ON CONFLICT (kind, queue, name) DO NOTHING"
@@ -40,7 +39,7 @@ _NEXT_LANE: Final = (
     "ORDER BY id LIMIT 1"
 )
 _OF_LANE: Final = (
-    f"SELECT {_COLUMNS} FROM task WHERE kind = :kind AND queue = :queue AND lane = :lane AND state = 'waiting' "
+    f"SELECT {COLUMNS} FROM task WHERE kind = :kind AND queue = :queue AND lane = :lane AND state = 'waiting' "
     "AND due_at <= :now ORDER BY id LIMIT :limit"
 )
 _LEASE: Final = "UPDATE task SET leased_until = ? WHERE id = ?"
@@ -58,8 +57,6 @@ _QUEUES: Final = (
     "UNION ALL SELECT kind, name, 0, 0 FROM queue"
     ") k LEFT JOIN queue q ON q.kind = k.kind AND q.name = k.name GROUP BY k.kind, k.name ORDER BY k.kind, k.name"
 )
-_LONGEST_PROBLEM: Final = 500  # characters
-_NOBODY: Final = ""  # a writer of that name says that there is a follower, though nobody has written yet
 
 
 class SqlTasks:
@@ -78,15 +75,15 @@ class SqlTasks:
     def follow(self, follower: str, marks: Marks, tasks: Sequence[NewTask], since: Marks | None) -> None:
         """Add tasks and remember how far commits were followed."""
         with transaction(self._connection()) as connection:
-            if _marks(connection.execute(_FOLLOWED, (follower,)).fetchall()) != since:
+            if task_rows.marks(connection.execute(_FOLLOWED, (follower,)).fetchall()) != since:
                 raise OvertakenError(f"another process has followed the commits for {follower}")
             connection.executemany(_ADD, map(_values, tasks))
             rows = [(follower, writer, mark.segment, mark.position) for writer, mark in marks.items()]
-            connection.executemany(_ADVANCE, [(follower, _NOBODY, "", 0), *rows])
+            connection.executemany(_ADVANCE, [(follower, NOBODY, "", 0), *rows])
 
     def followed(self, follower: str) -> Marks | None:
         """How far commits were followed."""
-        return _marks(self._rows(_FOLLOWED, (follower,)))
+        return task_rows.marks(self._rows(_FOLLOWED, (follower,)))
 
     def unfollow(self, follower: str) -> None:
         """Forget how far commits were followed."""
@@ -111,7 +108,7 @@ class SqlTasks:
             lane = connection.execute(_NEXT_LANE, asked).fetchone()
             if lane is None:
                 return []
-            tasks = [_task(row) for row in connection.execute(_OF_LANE, {**asked, "lane": lane[0]})]
+            tasks = [task_rows.task(row) for row in connection.execute(_OF_LANE, {**asked, "lane": lane[0]})]
             connection.executemany(_LEASE, [(microseconds(until), task.id) for task in tasks])
         return tasks
 
@@ -140,17 +137,17 @@ class SqlTasks:
     def postpone(self, task: int, due: datetime, problem: str) -> None:
         """An attempt failed."""
         with transaction(self._connection()) as connection:
-            connection.execute(_POSTPONE, (microseconds(due), problem[:_LONGEST_PROBLEM], task))
+            connection.execute(_POSTPONE, (microseconds(due), problem[:LONGEST_PROBLEM], task))
 
     def park(self, task: int, problem: str) -> None:
         """The last attempt failed."""
         with transaction(self._connection()) as connection:
-            connection.execute(_PARK, (problem[:_LONGEST_PROBLEM], task))
+            connection.execute(_PARK, (problem[:LONGEST_PROBLEM], task))
 
     def keep(self, kind: TaskKind, queue: str, until: datetime, problem: str) -> None:
         """Lease nothing of the queue before `until`."""
         with transaction(self._connection()) as connection:
-            connection.execute(_KEEP, (kind, queue, microseconds(until), problem[:_LONGEST_PROBLEM]))
+            connection.execute(_KEEP, (kind, queue, microseconds(until), problem[:LONGEST_PROBLEM]))
 
     def clear(self, kind: TaskKind, queue: str) -> None:
         """Nothing keeps the queue."""
@@ -160,10 +157,7 @@ class SqlTasks:
 
     def queues(self) -> Sequence[Queue]:
         """All queues."""
-        return [
-            Queue(TaskKind(kind), name, waiting, parked, failures, None if due is None else moment(due), problem)
-            for kind, name, waiting, parked, failures, due, problem in self._rows(_QUEUES, ())
-        ]
+        return [task_rows.queue(row) for row in self._rows(_QUEUES, ())]
 
     def pending(self) -> Mapping[TaskKind, int]:
         """How many there are."""
@@ -173,8 +167,8 @@ class SqlTasks:
     def page(self, selection: Selection, after: int, limit: int) -> Sequence[Task]:
         """Tasks in order of adding."""
         where, values = _where(selection)
-        query = f"SELECT {_COLUMNS} FROM task WHERE {where} AND id > ? ORDER BY id LIMIT ?"
-        return [_task(row) for row in self._rows(query, (*values, after, limit))]
+        query = f"SELECT {COLUMNS} FROM task WHERE {where} AND id > ? ORDER BY id LIMIT ?"
+        return [task_rows.task(row) for row in self._rows(query, (*values, after, limit))]
 
     def retry(self, selection: Selection) -> int:
         """Have them tried at once."""
@@ -216,12 +210,6 @@ def _where(selection: Selection) -> tuple[str, tuple[str | int, ...]]:
     return " AND ".join(conditions), tuple(values)
 
 
-def _marks(rows: Sequence[Any]) -> Marks | None:
-    if not rows:
-        return None
-    return {writer: Mark(segment, position) for writer, segment, position in rows if writer != _NOBODY}
-
-
 def _values(task: NewTask) -> tuple[str | int, ...]:
     now = microseconds(datetime.now(UTC))
     return (
@@ -233,22 +221,4 @@ def _values(task: NewTask) -> tuple[str | int, ...]:
         task.payload,
         now,
         microseconds(task.due_at),
-    )
-
-
-def _task(row: Sequence[Any]) -> Task:
-    number, kind, institution, queue, lane, name, payload, state, attempts, created_at, due_at, _, problem = row
-    return Task(
-        number,
-        TaskKind(kind),
-        institution,
-        queue,
-        lane,
-        name,
-        payload,
-        TaskState(state),
-        attempts,
-        moment(created_at),
-        moment(due_at),
-        problem,
     )

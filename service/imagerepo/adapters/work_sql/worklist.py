@@ -5,37 +5,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from imagerepo.adapters import worklist_rows
 from imagerepo.adapters.index_sql.engine import PerThread
-from imagerepo.adapters.moments import microseconds, moment
+from imagerepo.adapters.moments import microseconds
 from imagerepo.adapters.work_sql.engine import connect, reading, transaction
+from imagerepo.adapters.worklist_rows import LAST_DAY, OPEN, PERFORMED, REPLACE, SCHEDULED
 from imagerepo.dicom import header
-from imagerepo.model.worklist import Bounds, Cursor, PerformedStatus, PerformedStep, ScheduledStep, StepState
+from imagerepo.model.worklist import Bounds, Cursor, PerformedStep, ScheduledStep
 
-_OPEN: Final = frozenset({StepState.SCHEDULED, StepState.STARTED})
-
-_SCHEDULED: Final = "institution, id, content, state, study_uid, step_id, patient_id, day, time, changed_at"
-_CHANGED: Final = "content, study_uid, step_id, patient_id, day, time, changed_at"
-_SAME: Final = "scheduled_step.step_id = excluded.step_id AND scheduled_step.study_uid = excluded.study_uid"
-# What a modality has told of a step outlives a change of what was planned.
-_PUT: Final = (
-    f"INSERT INTO scheduled_step ({_SCHEDULED}, is_open) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (institution, id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _CHANGED.split(", "))
-    + "".join(
-        f", {name} = CASE WHEN {_SAME} THEN scheduled_step.{name} ELSE excluded.{name} END"
-        for name in ("state", "is_open")
-    )
-)
+_PUT: Final = f"INSERT INTO scheduled_step ({SCHEDULED}, is_open) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {REPLACE}"
 _PAGE: Final = (
-    f"SELECT {_SCHEDULED} FROM scheduled_step WHERE institution = ? AND is_open = 1 AND (day, time, id) > (?, ?, ?) "
+    f"SELECT {SCHEDULED} FROM scheduled_step WHERE institution = ? AND is_open = 1 AND (day, time, id) > (?, ?, ?) "
     "AND day >= ? AND day <= ? {patient}ORDER BY day, time, id LIMIT ?"
 )
 _TELL: Final = (
     "UPDATE scheduled_step SET state = ?, is_open = ?, changed_at = ? "
     "WHERE institution = ? AND study_uid = ? AND (step_id = ? OR ? = '')"
 )
-_PERFORMED: Final = "institution, uid, status, content, changed_at"
-_LAST_DAY: Final = "99999999"
 
 
 class SqlWorklist:
@@ -47,19 +33,7 @@ class SqlWorklist:
 
     def put(self, step: ScheduledStep) -> bool:
         """Add an item, or put it in place of another."""
-        values = (
-            step.institution,
-            step.id,
-            header.document(step.content),
-            step.state,
-            step.study_uid,
-            step.step_id,
-            step.patient_id,
-            step.day,
-            step.time,
-            microseconds(step.changed_at),
-            step.state in _OPEN,
-        )
+        values = worklist_rows.of_scheduled(step)
         with transaction(self._connection()) as connection:
             new = not _exists(connection, "scheduled_step", "id", step.institution, step.id)
             connection.execute(_PUT, values)
@@ -68,9 +42,9 @@ class SqlWorklist:
     def scheduled(self, institution: str, id: str) -> ScheduledStep | None:  # noqa: A002 - as the model has it
         """An item."""
         rows = self._rows(
-            f"SELECT {_SCHEDULED} FROM scheduled_step WHERE institution = ? AND id = ?", (institution, id)
+            f"SELECT {SCHEDULED} FROM scheduled_step WHERE institution = ? AND id = ?", (institution, id)
         )
-        return _scheduled(rows[0]) if rows else None
+        return worklist_rows.scheduled(rows[0]) if rows else None
 
     def remove(self, institution: str, id: str) -> bool:  # noqa: A002 - as the model has it
         """Remove an item."""
@@ -81,9 +55,9 @@ class SqlWorklist:
     def page(self, institution: str, bounds: Bounds, after: Cursor, limit: int) -> Sequence[ScheduledStep]:
         """Items that are scheduled or started."""
         of_patient = (bounds.patient_id,) if bounds.patient_id else ()
-        values = (institution, *after, bounds.first_day, bounds.last_day or _LAST_DAY, *of_patient, limit)
+        values = (institution, *after, bounds.first_day, bounds.last_day or LAST_DAY, *of_patient, limit)
         return [
-            _scheduled(row)
+            worklist_rows.scheduled(row)
             for row in self._rows(_PAGE.format(patient="AND patient_id = ? " * len(of_patient)), values)
         ]
 
@@ -94,9 +68,7 @@ class SqlWorklist:
                 return False
             at = microseconds(step.changed_at)
             values = (step.institution, step.uid, step.status, header.document(step.content), at, at)
-            connection.execute(
-                f"INSERT INTO performed_step ({_PERFORMED}, begun_at) VALUES (?, ?, ?, ?, ?, ?)", values
-            )
+            connection.execute(f"INSERT INTO performed_step ({PERFORMED}, begun_at) VALUES (?, ?, ?, ?, ?, ?)", values)
             _tell(connection, step)
         return True
 
@@ -106,11 +78,11 @@ class SqlWorklist:
         """Put what `change` makes of a performed step in its place."""
         with transaction(self._connection()) as connection:
             found = connection.execute(
-                f"SELECT {_PERFORMED} FROM performed_step WHERE institution = ? AND uid = ?", (institution, uid)
+                f"SELECT {PERFORMED} FROM performed_step WHERE institution = ? AND uid = ?", (institution, uid)
             ).fetchone()
             if found is None:
                 return None
-            step = change(_performed(found))
+            step = change(worklist_rows.performed(found))
             connection.execute(
                 "UPDATE performed_step SET status = ?, content = ?, changed_at = ? WHERE institution = ? AND uid = ?",
                 (step.status, header.document(step.content), microseconds(step.changed_at), institution, uid),
@@ -121,19 +93,19 @@ class SqlWorklist:
     def performed(self, institution: str, uid: str) -> PerformedStep | None:
         """A performed step."""
         rows = self._rows(
-            f"SELECT {_PERFORMED} FROM performed_step WHERE institution = ? AND uid = ?", (institution, uid)
+            f"SELECT {PERFORMED} FROM performed_step WHERE institution = ? AND uid = ?", (institution, uid)
         )
-        return _performed(rows[0]) if rows else None
+        return worklist_rows.performed(rows[0]) if rows else None
 
     def performed_of(self, institution: str, study_uid: str, limit: int) -> Sequence[PerformedStep]:
         """Performed steps of a study."""
-        columns = ", ".join(f"p.{name}" for name in _PERFORMED.split(", "))
+        columns = ", ".join(f"p.{name}" for name in PERFORMED.split(", "))
         rows = self._rows(
             f"SELECT {columns} FROM performed_of_study s JOIN performed_step p USING (institution, uid) "
             "WHERE s.institution = ? AND s.study_uid = ? ORDER BY p.begun_at, p.uid LIMIT ?",
             (institution, study_uid, limit),
         )
-        return [_performed(row) for row in rows]
+        return [worklist_rows.performed(row) for row in rows]
 
     def _connection(self) -> sqlite3.Connection:
         with reading():
@@ -158,25 +130,4 @@ def _tell(connection: sqlite3.Connection, step: PerformedStep) -> None:
             "INSERT OR IGNORE INTO performed_of_study (institution, study_uid, uid) VALUES (?, ?, ?)", values
         )
         at = microseconds(step.changed_at)
-        connection.execute(_TELL, (state, state in _OPEN, at, step.institution, study_uid, step_id, step_id))
-
-
-def _scheduled(row: tuple[Any, ...]) -> ScheduledStep:
-    institution, name, content, state, study_uid, step_id, patient_id, day, time, changed_at = row
-    return ScheduledStep(
-        institution,
-        name,
-        header.read(content.encode()),
-        StepState(state),
-        study_uid,
-        step_id,
-        patient_id,
-        day,
-        time,
-        moment(changed_at),
-    )
-
-
-def _performed(row: tuple[Any, ...]) -> PerformedStep:
-    institution, uid, status, content, changed_at = row
-    return PerformedStep(institution, uid, PerformedStatus(status), header.read(content.encode()), moment(changed_at))
+        connection.execute(_TELL, (state, state in OPEN, at, step.institution, study_uid, step_id, step_id))
