@@ -1,0 +1,10 @@
+"""How far subscribers have been told."""
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make it."""
