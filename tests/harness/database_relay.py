@@ -45,7 +45,11 @@ class Relay:
                 if self.loss is Loss.ALL:
                     _end(client)
                     continue
-                server = socket.create_connection((HOST, self._server))
+                try:
+                    server = socket.create_connection((HOST, self._server))
+                except OSError:
+                    _end(client)
+                    continue
                 self._open |= {client, server}
                 lost = threading.Event()
                 threading.Thread(target=self._upwards, args=(client, server, lost), daemon=True).start()

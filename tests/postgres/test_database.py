@@ -1,8 +1,12 @@
 """A process's side of PostgreSQL: what is known when something breaks, and that nothing is used up by it."""
 # ruff: noqa: PT012 - a transaction fails where it is left, whatever is in it
 
+import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -10,7 +14,7 @@ import pytest
 
 from imagerepo.adapters.postgres.database import Budget, Database
 from imagerepo.adapters.postgres.failures import InDoubtError, RejectedError, RolledBackError
-from imagerepo.adapters.postgres.settled import in_transaction, settled
+from imagerepo.adapters.postgres.settled import _new_token, _stands, forget, in_transaction, settled
 from imagerepo.errors import SettingsError, TooLargeError, UnavailableError
 from tests.harness import databases
 from tests.harness.database_relay import Loss, Relay, between
@@ -19,7 +23,7 @@ from tests.testbed.shared import shared_postgres
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with databases.empty() as made:
+    with databases.with_schema() as made:
         with databases.opened(made) as database, database.transaction() as connection:
             connection.execute("CREATE TABLE mark (n bigint PRIMARY KEY)")
         yield made
@@ -180,42 +184,97 @@ def test_a_lost_answer_to_a_commit_is_a_doubt(relayed: Database, relay: Relay, d
     assert marks(database) == [1]
 
 
-def test_a_doubt_is_settled_by_asking_what_became_of_the_transaction(relayed: Database, relay: Relay) -> None:
-    with settled(relayed) as connection:
-        mark(connection, 1)
-        relay.loss = Loss.ANSWER_TO_COMMIT
-    relay.loss = Loss.NOTHING
-    with pytest.raises(UnavailableError, match="undone") as caught, settled(relayed) as connection:
-        mark(connection, 2)
-        relay.loss = Loss.COMMIT
-    assert not isinstance(caught.value, InDoubtError)
-    relay.loss = Loss.NOTHING
-    assert marks(relayed) == [1]
+@contextmanager
+def doubt(relay: Relay, loss: Loss, meanwhile: Callable[[], object] = bool) -> Iterator[None]:
+    """Something is lost from now on, until a while after `meanwhile`: answers to those who ask for it, too."""
 
-
-def test_a_doubt_is_settled_once_the_database_can_be_asked_again(relayed: Database, relay: Relay) -> None:
-    with settled(relayed) as connection:
-        mark(connection, 1)
-        relay.loss = Loss.ALL_FROM_COMMIT
-        threading.Timer(1.0, setattr, (relay, "loss", Loss.NOTHING)).start()
-    assert marks(relayed) == [1]
-
-
-def test_a_doubt_stays_one_where_the_server_began_anew(relayed: Database, relay: Relay) -> None:
-    """It may have given the number to another transaction since."""
-
-    def begin_anew() -> None:
-        server = shared_postgres()
-        server.daemon.kill()
-        server.start()
+    def heal() -> None:
+        meanwhile()
+        time.sleep(0.2)
         relay.loss = Loss.NOTHING
 
-    beginning = threading.Timer(0.5, begin_anew)
-    with pytest.raises(InDoubtError, match="anew"), settled(relayed) as connection:
+    relay.loss = loss
+    healing = threading.Timer(0.2, heal)
+    healing.start()
+    try:
+        yield
+    finally:
+        healing.join()
+
+
+def begin_anew() -> None:
+    """As after a crash."""
+    server = shared_postgres()
+    server.daemon.kill()
+    server.start()
+
+
+@pytest.mark.parametrize(("loss", "meanwhile"), [(Loss.ANSWER_TO_COMMIT, bool), (Loss.ALL_FROM_COMMIT, begin_anew)])
+def test_what_was_committed_in_doubt_is_told_to_be_committed(
+    relayed: Database, relay: Relay, loss: Loss, meanwhile: Callable[[], object]
+) -> None:
+    with ExitStack() as losing, settled(relayed) as connection:
         mark(connection, 1)
-        relay.loss = Loss.ALL_FROM_COMMIT
-        beginning.start()
-    beginning.join()
+        losing.enter_context(doubt(relay, loss, meanwhile))
+    assert marks(relayed) == [1]
+
+
+@pytest.mark.parametrize("meanwhile", [bool, begin_anew])
+def test_what_was_not_committed_is_told_to_be_undone(
+    relayed: Database, relay: Relay, meanwhile: Callable[[], object]
+) -> None:
+    with (
+        ExitStack() as losing,
+        pytest.raises(UnavailableError, match="undone") as caught,
+        settled(relayed) as connection,
+    ):
+        mark(connection, 1)
+        losing.enter_context(doubt(relay, Loss.COMMIT, meanwhile))
+    assert not isinstance(caught.value, InDoubtError)
+    assert marks(relayed) == []
+
+
+def test_a_commit_that_the_server_has_not_come_to_yet_is_waited_for(relayed: Database, relay: Relay) -> None:
+    with settled(relayed) as connection:
+        mark(connection, 1)
+        backend = connection.info.backend_pid
+        os.kill(backend, signal.SIGSTOP)
+        threading.Timer(0.3, relay.cut).start()
+        going_on = threading.Timer(1.5, os.kill, (backend, signal.SIGCONT))
+        going_on.start()
+    going_on.join()
+    assert marks(relayed) == [1]
+
+
+def test_who_asks_again_is_told_the_same(database: Database) -> None:
+    """Its own row must not be taken for that of the transaction: the first answer may have been lost."""
+    in_transaction(database, lambda connection: mark(connection, 1))
+    with database.reading() as connection:
+        ((committed,),) = connection.execute("SELECT token FROM settlement").fetchall()
+    lost = _new_token()
+    assert [_stands(database, token) for token in (lost, committed, lost, committed)] == [False, True, False, True]
+
+
+def test_who_asks_too_late_is_told_that_it_is_not_known(
+    relayed: Database, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its token may have been removed since."""
+    monkeypatch.setattr(time, "time_ns", lambda now=time.time_ns: now() - 3000 * 10**9)
+    with pytest.raises(InDoubtError, match="too long ago"), settled(relayed) as connection:
+        mark(connection, 1)
+        relay.loss = Loss.ANSWER_TO_COMMIT
+        threading.Timer(0.5, setattr, (relay, "loss", Loss.NOTHING)).start()
+
+
+def test_tokens_of_an_hour_ago_are_removed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_transaction(database, lambda connection: mark(connection, 1))
+    with monkeypatch.context() as past:
+        past.setattr(time, "time_ns", lambda now=time.time_ns: now() - 3700 * 10**9)
+        in_transaction(database, lambda connection: mark(connection, 2))
+    assert forget(database) == 1
+    assert forget(database) == 0
+    with database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM settlement").fetchone() == (1,)
 
 
 def test_a_connection_cut_before_the_commit_leaves_no_doubt(relayed: Database, relay: Relay) -> None:

@@ -132,6 +132,9 @@ class Reads(Generic[B]):
         """The position of the instance that arrived last."""
         return self._rows("SELECT coalesce(max(id), 0) FROM instance", ())[0][0]
 
+    def settle(self) -> None:
+        """Nothing: what is seen is on the disk."""
+
     def search(self, query: Query) -> Sequence[Found]:
         """Entities that match, newest first."""
         institution = self._find_institution(query.institution)

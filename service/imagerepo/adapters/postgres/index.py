@@ -10,6 +10,7 @@ from imagerepo.adapters.index_sql.reads import TOO_BROAD, Ask, Reads, Row
 from imagerepo.adapters.postgres import trigrams
 from imagerepo.adapters.postgres.database import Budget, Database
 from imagerepo.adapters.postgres.dialect import Postgres
+from imagerepo.adapters.postgres.standbys import await_standbys
 from imagerepo.errors import TooLargeError
 
 # What a search may cost, in seconds of the server's. Rows that are answered, or passed over because the caller says
@@ -26,6 +27,12 @@ class PostgresIndex(Reads[Budget]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(_Tables(database))
+        self._database = database
+
+    def settle(self) -> None:
+        """Wait until the standbys that commits wait for have what was read. Raises UnavailableError."""
+        with self._database.reading() as connection:
+            await_standbys(connection)
 
 
 class _Tables:

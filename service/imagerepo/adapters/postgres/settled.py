@@ -1,12 +1,22 @@
-"""Transactions of which it is known in the end what became of them, whatever becomes of the connection."""
+"""Transactions of which it is known in the end what became of them, whatever becomes of connection and server.
 
+Each begins with a row of its own, a token. Where COMMIT is in doubt, another connection writes a row of that token.
+It waits for the transaction if that is still under way, and meets its row if it was committed. If not, the token is
+taken now, and the transaction can never be committed. So it is told after a crash of the server too, and by a standby
+that took over.
+
+Who asks always writes, so that the answer is wherever `synchronous_standby_names` has what is committed: what a
+server finds in its own log after a crash need not be there yet.
+
+A token begins with the time at which it was made: rows of an hour ago go by a range of the primary key.
+"""
+
+import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, TypeVar
-
-from psycopg import errors
+from uuid import UUID
 
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
@@ -18,34 +28,44 @@ Result = TypeVar("Result")
 _TRIES: Final = 4  # at what others were in the way of
 _ASKED_FOR: Final = 12.0  # seconds: longer than a transaction lasts whose client is gone (connecting.py)
 _PAUSE: Final = 0.2  # seconds
+_LOCKS: Final = "2s"  # how long a transaction that is still under way is waited for at a time
+_FORGOTTEN: Final = 10_000  # rows at once
+_RANDOM: Final = 80  # bits of a token, behind milliseconds since 1970
 
+_LOST: Final = "the database was lost while it committed"
 
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """A transaction's number, and since when the server runs that gave it."""
-
-    transaction: str
-    server: str
+_BEGIN: Final = "INSERT INTO settlement (token, stands) VALUES (%s, true)"
+# By the database's clock, whatever became of ours meanwhile.
+_OLDEST: Final = (
+    "(lpad(to_hex((extract(epoch FROM now() - interval '{age}') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid"
+)
+_ASK: Final = (
+    "INSERT INTO settlement (token, stands) SELECT t, false FROM (SELECT %s::uuid AS t) AS o "
+    f"WHERE set_config('lock_timeout', %s, true) IS NOT NULL AND t > {_OLDEST.format(age='10 minutes')} "
+    "ON CONFLICT (token) DO UPDATE SET stands = settlement.stands RETURNING stands"
+)
+_FORGET: Final = (
+    "DELETE FROM settlement WHERE token IN (SELECT token FROM settlement "
+    f"WHERE token < {_OLDEST.format(age='1 hour')} ORDER BY token LIMIT %s FOR UPDATE SKIP LOCKED)"
+)
 
 
 @contextmanager
 def settled(database: Database) -> Generator[Connection]:
-    """Like `Database.transaction`, but for one round trip more and no doubt.
+    """Like `Database.transaction`, without the doubt, and for no round trip more.
 
     Raises:
         UnavailableError: nothing has changed.
         InDoubtError: the database could not be asked what has.
     """
-    number: _Number | None = None
+    token = _new_token()
     try:
         with database.transaction() as connection:
+            with connection.pipeline():  # with BEGIN
+                connection.run(_BEGIN, (token,))
             yield connection
-            row = connection.execute(
-                "SELECT pg_current_xact_id_if_assigned()::text, pg_postmaster_start_time()::text"
-            ).fetchone()
-            number = _Number(*row) if row is not None and row[0] is not None else None
     except InDoubtError as error:
-        if number is not None and not _was_committed(database, number):
+        if not _stands(database, token):
             raise UnavailableError(f"{error}; it was undone") from error
 
 
@@ -61,32 +81,28 @@ def in_transaction(database: Database, work: Callable[[Connection], Result]) -> 
         return work(connection)
 
 
-def _was_committed(database: Database, number: "_Number") -> bool:
-    """Ask a new connection. Raises InDoubtError."""
-    deadline = time.monotonic() + _ASKED_FOR
-    while time.monotonic() < deadline:
-        try:
-            found = _status(database, number)
-        except InDoubtError:
-            raise
-        except UnavailableError:
-            found = "in progress"
-        if found != "in progress":
-            return found == "committed"
-        time.sleep(_PAUSE)
-    raise InDoubtError("the database was lost while it committed, and cannot be asked what it did")
-
-
-def _status(database: Database, number: "_Number") -> str:
+def forget(database: Database) -> int:
+    """Remove some rows that nobody asks after any more; how many. Raises UnavailableError."""
     with database.reading() as connection:
-        begun = connection.execute("SELECT pg_postmaster_start_time()::text").fetchone()
-        if begun is None or begun[0] != number.server:
-            # Numbers that were lost with their transactions come again after a crash.
-            raise InDoubtError("the database began anew while it committed, and cannot tell what it did; try again")
+        return connection.run(_FORGET, (_FORGOTTEN,)).rowcount
+
+
+def _new_token() -> UUID:
+    return UUID(int=time.time_ns() // 1_000_000 << _RANDOM | secrets.randbits(_RANDOM))
+
+
+def _stands(database: Database, token: UUID) -> bool:
+    """Whether the transaction was committed; if not, it never will be. Raises InDoubtError."""
+    deadline = time.monotonic() + _ASKED_FOR
+    while True:
         try:
-            row = connection.execute("SELECT pg_xact_status(%s::xid8)", (number.transaction,)).fetchone()
-        except errors.InvalidParameterValue:
-            return "aborted"  # a number of the future: another server took over, which has not seen it
-    if row is None or row[0] is None:
-        raise InDoubtError("the database has forgotten what became of the transaction")
-    return str(row[0])
+            with database.reading() as connection:
+                found = connection.run(_ASK, (token, _LOCKS)).fetchone()
+            break
+        except UnavailableError as error:
+            if time.monotonic() > deadline:
+                raise InDoubtError(f"{_LOST}, and cannot be asked what it did") from error
+        time.sleep(_PAUSE)
+    if found is None:
+        raise InDoubtError(f"{_LOST}, too long ago to be asked what it did")
+    return found[0]

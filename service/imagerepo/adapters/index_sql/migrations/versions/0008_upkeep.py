@@ -1,0 +1,46 @@
+"""What keeps objects in order."""
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+# As bundles/sweeping.py has it.
+_IDENTITY = (
+    "(SELECT concat_ws('/', c.system_identifier, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), d.oid, "
+    "pg_relation_filenode('object'), (SELECT coalesce(sum(epoch - 1), 0) FROM ledger)) "
+    "FROM pg_control_system() c, pg_database d WHERE d.datname = current_database())"
+)
+
+
+def upgrade() -> None:
+    """Make it."""
+    if op.get_bind().dialect.name == "sqlite":
+        return
+    _arriving()
+    _incarnation()
+
+
+def _arriving() -> None:
+    # Series to which something happened that compaction has not looked at yet; at: when, in microseconds since 1970.
+    # No index by time: the row of a series that grows is changed in place, and those that wait are few.
+    op.execute(
+        "CREATE TABLE arriving (series_id bigint PRIMARY KEY, institution_id bigint NOT NULL, "
+        "study_id bigint NOT NULL, at bigint NOT NULL) WITH (fillfactor = 50)"
+    )
+    # Each series once, since what was stored to it lies as it came.
+    op.execute(
+        "INSERT INTO arriving (series_id, institution_id, study_id, at) "
+        "SELECT id, institution_id, study_id, 0 FROM series"
+    )
+
+
+def _incarnation() -> None:
+    # Which database this is, and since when, in microseconds since 1970, UTC: of what was stored before that, rows
+    # may be missing. One row.
+    op.execute('CREATE TABLE incarnation (identity text COLLATE "C" NOT NULL, since bigint NOT NULL)')
+    op.execute(
+        f"INSERT INTO incarnation SELECT {_IDENTITY}, floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    )
