@@ -20,11 +20,21 @@ def verify(
     config: _Config = None,
     *,
     with_bytes: Annotated[bool, typer.Option("--bytes", help="Also compare every instance's bytes.")] = False,
+    with_ledger: Annotated[
+        bool, typer.Option("--ledger", help="Of a cluster: also verify the copy in S3, and compare the two.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Verify all chains; names the first broken link and ends with status 1."""
-    found = journal.verify(load(config, {"data": data}), with_bytes=with_bytes)
-    typer.echo(journal.as_json(found) if as_json else journal.as_text(found))
+    settings = load(config, {"data": data})
+    copy = journal.verify_copy(settings) if with_ledger else None
+    found = journal.verify(settings, with_bytes=with_bytes)
+    if as_json:
+        typer.echo(journal.as_json(found, copy))
+        return
+    typer.echo(journal.as_text(found))
+    if copy is not None:
+        typer.echo(journal.copy_as_text(copy))
 
 
 @app.command()
@@ -32,6 +42,17 @@ def export(data: _Data = None, config: _Config = None) -> None:
     """Print the journal, one JSON object a line, in order of commit."""
     for line in journal.export(load(config, {"data": data})):
         typer.echo(line)
+
+
+@app.command()
+def acknowledge(
+    reason: Annotated[str, typer.Option(help="Why; stands in the signed root.")], config: _Config = None
+) -> None:
+    """Say, signed, that a cluster's database was restored and lacks entries that were signed."""
+    lost = journal.acknowledge(load(config, {}), reason)
+    for one in lost:
+        typer.echo(one)
+    typer.echo(f"{len(lost)} signed roots acknowledged as lost" if lost else "nothing that was signed is lost")
 
 
 @app.command()

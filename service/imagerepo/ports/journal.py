@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
@@ -12,6 +13,8 @@ class Verified:
     entries: int
     chains: int
     anchored: int | None  # signed roots that were found in the chains; None without anchor
+    anchored_at: datetime | None = None  # when the last of them was signed, aware; None: that is not told
+    lost: int = 0  # signed roots of entries that went when the database was set back, as was acknowledged
 
 
 class Journal(Protocol):
@@ -26,6 +29,15 @@ class Journal(Protocol):
 
         Raises:
             DamagedError: names the first broken link, and what else is damaged.
+        """
+        ...
+
+    def verify_copy(self) -> Verified:
+        """Verify the copy of the journal that lies in other storage, and that it has what the journal has.
+
+        Raises:
+            SettingsError: there is none.
+            DamagedError: names the first broken link, or where they differ.
         """
         ...
 

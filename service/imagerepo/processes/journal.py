@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imagerepo.errors import DamagedError
@@ -26,18 +26,47 @@ def as_text(found: Verified) -> str:
             "chain was cut off at its end or written anew"
         )
     else:
-        lines.append(f"anchored: all {found.anchored} signed roots were found")
+        last = f"{found.anchored_at:%Y-%m-%d %H:%M:%S} UTC" if found.anchored_at is not None else ""
+        until = f", the last one was signed at {last}" if last else ""
+        lines.append(f"anchored: all {found.anchored} signed roots were found{until}")
+    if found.lost:
+        lines.append(
+            f"lost: {found.lost} more were signed of entries that the database had no more when it had been set back, "
+            "as was acknowledged"
+        )
     return "\n".join(lines)
 
 
-def as_json(found: Verified) -> str:
-    """A verification for programs."""
-    return json.dumps({"entries": found.entries, "chains": found.chains, "anchored": found.anchored})
+def copy_as_text(found: Verified) -> str:
+    """Likewise of the copy."""
+    return f"ledger: {found.entries} entries in {found.chains} chains, the same ones"
+
+
+def as_json(found: Verified, copy: Verified | None) -> str:
+    """A verification for programs; `copy` if that was verified too."""
+    said: dict[str, object] = {"entries": found.entries, "chains": found.chains, "anchored": found.anchored}
+    if found.anchored_at is not None:
+        said["anchored_at"] = found.anchored_at.isoformat()
+    if found.lost:
+        said["lost"] = found.lost
+    if copy is not None:
+        said["ledger"] = {"entries": copy.entries, "chains": copy.chains}
+    return json.dumps(said)
 
 
 def verify(settings: Settings, *, with_bytes: bool) -> Verified:
     """Verify the journal of a data folder, or of a cluster. Raises DamagedError that names the first broken link."""
     return assembly.journal(settings).verify(with_bytes=with_bytes)
+
+
+def verify_copy(settings: Settings) -> Verified:
+    """Verify the ledger of a cluster. Raises SettingsError: it is none; DamagedError."""
+    return assembly.journal(settings).verify_copy()
+
+
+def acknowledge(settings: Settings, reason: str) -> Sequence[str]:
+    """Say, signed, which signed entries are gone; what they are. Raises SettingsError, DamagedError."""
+    return assembly.acknowledge(settings, reason)
 
 
 def export(settings: Settings) -> Iterator[str]:
@@ -59,7 +88,7 @@ class Anchorer:
         Raises:
             SettingsError: half of it is set, the key cannot be read, or the folder cannot be written.
         """
-        self._roots = embedded.signed_roots(settings, data)
+        self._roots = assembly.signed_roots(settings, data)
         self._last = time.monotonic()
 
     def tick(self, *, now: bool = False) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -59,12 +60,27 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
+def signed(key: Ed25519PrivateKey, said: Mapping[str, Any]) -> str:
+    """One line: what is said, and the signature over it."""
+    message = json.dumps(said, separators=(",", ":"))
+    signature = base64.b64encode(key.sign(message.encode())).decode()
+    return json.dumps({"signed": message, "signature": signature})
+
+
+def opened(key: Ed25519PublicKey, line: str | bytes) -> dict[str, Any]:
+    """What a line says. Raises DamagedError if its signature does not hold."""
+    try:
+        fields = json.loads(line)
+        key.verify(base64.b64decode(fields["signature"]), fields["signed"].encode())
+        return json.loads(fields["signed"])
+    except (ValueError, KeyError, TypeError, InvalidSignature) as error:
+        raise DamagedError("the signature does not hold") from error
+
+
 def write(folder: Path, key: Ed25519PrivateKey, heads: Mapping[ChainId, Link]) -> None:
     """Append signed roots, durably. Raises OSError."""
     roots = [[chain.institution, chain.writer, link.sequence, link.digest] for chain, link in sorted_heads(heads)]
-    message = json.dumps({"at": datetime.now(UTC).isoformat(), "roots": roots}, separators=(",", ":"))
-    signature = base64.b64encode(key.sign(message.encode())).decode()
-    line = json.dumps({"signed": message, "signature": signature}) + "\n"
+    line = signed(key, {"at": datetime.now(UTC).isoformat(), "roots": roots}) + "\n"
     descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
         size = os.fstat(descriptor).st_size
@@ -88,10 +104,8 @@ def read(folder: Path, key: Ed25519PublicKey) -> Iterator[tuple[ChainId, Link]]:
         return
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         try:
-            fields = json.loads(line)
-            key.verify(base64.b64decode(fields["signature"]), fields["signed"].encode())
-            roots = json.loads(fields["signed"])["roots"]
-        except (ValueError, KeyError, TypeError, InvalidSignature) as error:
+            roots = opened(key, line)["roots"]
+        except (DamagedError, KeyError, TypeError) as error:
             raise DamagedError(f"{path}: the signature of line {number} does not hold") from error
         for institution, writer, sequence, digest in roots:
             yield ChainId(institution, writer), Link(sequence, digest)

@@ -51,6 +51,10 @@ class SegmentJournal:
             raise DamagedError("; ".join(report.damage))
         return Verified(report.entries, len(report.chains), None if wanted is None else len(wanted))
 
+    def verify_copy(self) -> Verified:
+        """There is none. Raises SettingsError."""
+        raise SettingsError(f"data: {self._data} is its own journal; a cluster has a ledger beside it")
+
 
 class SignedRoots:
     """Signs where the chains stand."""

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from blake3 import blake3
-
 from imagerepo.adapters.segments import lines
 from imagerepo.adapters.segments.lines import Link, StoreLine
 from imagerepo.errors import DamagedError
-from imagerepo.model import checksum
 from imagerepo.model.instance import Range
+from imagerepo.model.integrity import Integrity
 
 _PIECE: Final = 4 << 20  # bytes
 
@@ -28,18 +26,14 @@ def follow(link: Link, line: bytes, fields: dict[str, Any], chain: str, place: s
 
 def wrong_bytes(stored: StoreLine, read: Callable[[Range], bytes]) -> str | None:
     """What is wrong with the bytes of an instance; `read` raises DamagedError for what is missing."""
-    hasher, crc32 = blake3(), 0
-    skip = stored.data_set_offset
+    integrity = Integrity(stored.data_set_offset)
     try:
         for where in stored.ranges:
             for start in range(0, where.length, _PIECE):
                 length = min(_PIECE, where.length - start)
-                piece = read(Range(where.store, where.key, where.offset + start, length))
-                hasher.update(memoryview(piece)[min(skip, len(piece)) :])
-                skip -= min(skip, len(piece))
-                crc32 = checksum.crc32(piece, crc32)  # preamble and group 2 are not in the digest
+                integrity.add(read(Range(where.store, where.key, where.offset + start, length)))
     except DamagedError as error:
         return str(error)
-    if hasher.digest() != stored.digest or crc32 != stored.crc32:
+    if not integrity.holds(stored.digest, stored.crc32):
         return f"the bytes of instance {stored.instance_uid} were changed"
     return None
