@@ -1,0 +1,1 @@
+"""What keeps a cluster's objects in order, done by workers."""
