@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
+from imagerepo.model.change import Change
 from imagerepo.model.uids import Uid
+
+PASSED: Final = "+"
+"""Beside the writers in marks of changes: how many changes of which commit, the next one, were told already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +59,40 @@ class Feed(Protocol):
 
     def since(self, marks: Marks) -> Page:
         """What became visible after `marks`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Some of what changed in an institution."""
+
+    changes: Sequence[Change]
+    marks: Marks  # behind it
+    more: bool  # whether there may be more
+
+
+class ChangeFeed(Protocol):
+    """Follows what changed in each institution. Safe to call from any number of threads.
+
+    Promises: whoever goes on from each page's marks, on whichever replica, is told every change that was acknowledged,
+    once, when it is visible; of a study in the order in which it changed; to all the same order. Marks hold for as
+    long as the repository does, over restarts, upgrades and an index that is made anew.
+
+    All block for some milliseconds, and raise UnavailableError if what is followed cannot be read.
+    """
+
+    def now(self, institution: str) -> Marks:
+        """Behind all that is told now. The first change of all is behind marks that are empty."""
+        ...
+
+    def since(self, institution: str, marks: Marks, limit: int) -> ChangePage:
+        """What changed after `marks`, at most so many changes; a page may have fewer, or none, and yet more follow.
+
+        Raises:
+            ForgottenError: `marks` are none of this repository.
+        """
+        ...
+
+    def stamps(self, institutions: Sequence[str]) -> Mapping[str, str]:
+        """For each, a text that is another one once there is more to be told; cheap, to be asked all the time."""
         ...

@@ -14,10 +14,12 @@ _PAGE: Final = 500  # versions after which a page ends
 _ROWS: Final = 64  # of the journal, read at a time
 _ALL: Final = "all"  # the one key of the marks: there is one order over all writers
 _NOW: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+# In the order of the table's xid, a number: by its bare name it would be that of the text which is selected.
 _SINCE: Final = (
-    "SELECT xid::text, institution, commit_number, lines FROM journal "
-    "WHERE (xid, institution) > (%s::xid8, %s) AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND stored > 0 "
-    "ORDER BY xid, institution LIMIT %s"
+    "SELECT j.xid::text, j.institution, j.commit_number, j.lines FROM journal j "
+    "WHERE (j.xid, j.institution, j.commit_number) > (%s::xid8, %s, %s) "
+    "AND j.xid < pg_snapshot_xmin(pg_current_snapshot()) AND j.stored > 0 "
+    "ORDER BY j.xid, j.institution, j.commit_number LIMIT %s"
 )
 
 
@@ -41,7 +43,7 @@ class BundleFeed:
         while len(found) < _PAGE:
             xid, _, institution = mark.segment.partition("/")
             with self._database.reading() as connection:
-                rows = connection.run(_SINCE, (xid, institution, _ROWS)).fetchall()
+                rows = connection.run(_SINCE, (xid, institution, mark.position, _ROWS)).fetchall()
             for one, whose, commit, body in rows:
                 found.extend(arrived(bytes(body).split(b"\n"), commit, f"commit {commit} of {whose}"))
                 mark = Mark(f"{one}/{whose}", commit)
