@@ -1,28 +1,29 @@
-"""`imagerepo import`: files, folders, archives and media into a server, or into a data folder."""
+"""`imagerepo import`: files, folders, archives and media into a server or a data folder; a folder to a cluster."""
 
 import json
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import quote, urlsplit
 
 import typer
 
+from imagerepo.cli import moving
 from imagerepo.cli.import_progress import progress, shown
+from imagerepo.cli.import_report import reporting
 from imagerepo.cli.remote import Institution, TokenFile
 from imagerepo.dicomweb.store_requests import Server
-from imagerepo.errors import BadRequestError, SettingsError
-from imagerepo.flows.importing.tally import SHOWN, Refusal
+from imagerepo.errors import BadRequestError, ImagerepoError
+from imagerepo.flows.importing.tally import SHOWN
 from imagerepo.model.imports import Why
 from imagerepo.model.peer import PeerTls
 from imagerepo.processes import importing as process
 from imagerepo.processes import logs
 from imagerepo.processes.importing import Destination, Ended, Order, ToFolder, ToServer
+from imagerepo.processes.moving import Effort
 from imagerepo.settings import load
 
 _Paths = Annotated[
-    list[Path], typer.Argument(metavar="PATH...", help="Files, folders, zip or tar archives, DICOMDIRs.")
+    list[Path] | None, typer.Argument(metavar="PATH...", help="Files, folders, zip or tar archives, DICOMDIRs.")
 ]
 _To = Annotated[
     str | None, typer.Option("--to", metavar="URL", help="Server: http://host:8080, or the root of its DICOMweb.")
@@ -33,7 +34,7 @@ _STOPPED: Final = 130  # status, as shells have it of a Ctrl-C
 
 
 def import_(  # noqa: PLR0913, PLR0917 - one argument an option
-    paths: _Paths,
+    paths: _Paths = None,
     to: _To = None,
     token_file: TokenFile = None,
     header_file: Annotated[Path | None, typer.Option(help="File with further headers for it, one a line.")] = None,
@@ -42,6 +43,9 @@ def import_(  # noqa: PLR0913, PLR0917 - one argument an option
     key: Annotated[Path | None, typer.Option(help="Key (PEM) of that certificate.")] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder that no server uses; made if missing.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file (YAML).", envvar="IMAGEREPO_CONFIG")] = None,
+    from_data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Data folder that is moved to the cluster of --config.")
+    ] = None,
     institution: Institution = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Readers, and connections, at the same time.")] = 4,
     patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a server that stores nothing.")] = 300,
@@ -55,6 +59,15 @@ def import_(  # noqa: PLR0913, PLR0917 - one argument an option
 ) -> None:
     """Import what lies on disks and media; what was stopped goes on where it was. Says what was refused and why."""
     logs.begin()
+    if from_data is not None:
+        others = (paths, to, token_file, header_file, ca, certificate, key, data, institution, journal, again)
+        if any(others):
+            raise typer.BadParameter("--from-data goes with --config, --jobs, --patience, --report and --json alone")
+        moved = moving.move(from_data, config, Effort(jobs, patience), report, as_json=as_json)
+        _end(moved.error, moved.tally.counts().refused, stopped=moved.stopped)
+        return
+    if not paths:
+        raise typer.BadParameter("say what: PATH..., or --from-data DIR")
     destination: Destination
     if (to is None) == (data is None):
         raise typer.BadParameter("say where to: --to URL or --data DIR")
@@ -64,14 +77,19 @@ def import_(  # noqa: PLR0913, PLR0917 - one argument an option
     else:
         destination = ToFolder(load(config, {"data": data}), institution)
     order = Order(paths, jobs, journal, heed_notes=not again)
-    with _reporting(report) as on_refusal, progress(hidden=as_json) as show:
+    with reporting(report) as on_refusal, progress(hidden=as_json) as show:
         ended = process.run(order, destination, show, on_refusal)
     typer.echo(_as_json(ended) if as_json else _as_text(ended, report))
-    if ended.error is not None and not ended.stopped:
-        raise ended.error
-    if ended.stopped:
+    _end(ended.error, ended.tally.counts().refused, stopped=ended.stopped)
+
+
+def _end(error: ImagerepoError | None, refused: int, *, stopped: bool) -> None:
+    """With the status that tells how it went."""
+    if stopped:
         raise typer.Exit(_STOPPED)
-    if ended.tally.counts().refused:
+    if error is not None:
+        raise error
+    if refused:
         raise typer.Exit(1)
 
 
@@ -117,20 +135,6 @@ def _tls(to: str, ca: Path | None, certificate: Path | None, key: Path | None) -
     if (certificate is None) != (key is None):
         raise BadRequestError("--certificate and --key belong together")
     return PeerTls(ca, certificate, key, urlsplit(to).hostname or "")
-
-
-@contextmanager
-def _reporting(report: Path | None) -> Generator[Callable[[Refusal], None]]:
-    """Takes refusals, into a file where one is named."""
-    if report is None:
-        yield lambda _refusal: None
-        return
-    try:
-        file = report.open("w", encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"--report: cannot write {report}: {error.strerror}") from error
-    with file:
-        yield lambda one: print(json.dumps({"place": shown(one.place), "reason": one.reason}), file=file)
 
 
 def _as_text(ended: Ended, report: Path | None) -> str:

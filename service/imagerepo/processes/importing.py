@@ -171,7 +171,7 @@ def run(
     with (
         destination.opened(stopping) as opening,
         SqlNotes(journal, destination.name) as notes,
-        _stopped_by_signals(stopping, signalled),
+        stopped_by_signals(stopping, signalled),
     ):
         if order.heed_notes:
             destination.check(notes, journal)
@@ -201,7 +201,7 @@ def _count(source: Files, found: Found, stopping: Event) -> None:
 
 
 @contextmanager
-def _stopped_by_signals(stopping: Event, signalled: Event) -> Generator[None]:
+def stopped_by_signals(stopping: Event, signalled: Event) -> Generator[None]:
     """Have the first SIGINT or SIGTERM end it in order, the second at once."""
 
     def stop(number: int, _frame: object) -> None:
