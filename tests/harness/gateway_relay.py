@@ -20,6 +20,9 @@ class Harm(Enum):
     ALTER_BODY = auto()  # one bit of it, on its way to the gateway
     LOSE_ANSWER = auto()  # the gateway has done it, the connection ends
     SLOW_DOWN = auto()  # 503, the gateway never hears of it
+    HOLD = auto()  # handed on once the relay is told to go on
+    HOLD_ANSWER = auto()  # the gateway has done it, the answer is handed on then
+    NONE = auto()  # handed on; what is to be done to later ones waits for it
 
 
 class Relay:
@@ -28,6 +31,8 @@ class Relay:
     def __init__(self, gateway: str, certificate: Files | None = None) -> None:
         self.gateway = urlsplit(gateway).netloc
         self.asked = 0  # requests
+        self.held = threading.Event()  # once a request is held
+        self.go_on = threading.Event()  # lets it go on
         self._harm: list[tuple[Harm, str, str]] = []
         self._always: Harm | None = None
         self._lock = threading.Lock()
@@ -89,6 +94,8 @@ class Relay:
             return
         if harm is Harm.ALTER_BODY:
             body = bytes([body[0] ^ 1]) + body[1:]
+        if harm is Harm.HOLD:
+            self._hold()
         headers = {name: value for name, value in asking.headers.items() if name.lower() not in _PASSED_ON_ANEW}
         connection = http.client.HTTPConnection(self.gateway, timeout=30)
         try:
@@ -97,11 +104,17 @@ class Relay:
             found = answer.read()
         finally:
             connection.close()
+        if harm is Harm.HOLD_ANSWER:
+            self._hold()
         if harm is Harm.LOSE_ANSWER:
             asking.close_connection = True
             return
         kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in _PASSED_ON_ANEW]
         _answer(asking, answer.status, kept, found)
+
+    def _hold(self) -> None:
+        self.held.set()
+        self.go_on.wait(60)
 
     def _serve(self) -> None:
         self._server.serve_forever(poll_interval=0.05)
