@@ -43,7 +43,9 @@ check: install
 
 bench: install
 	bench/setup
+	tests/setup
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench cluster
 
 lock: pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra dev --output-file requirements.lock pyproject.toml

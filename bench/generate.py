@@ -49,6 +49,8 @@ class Shape:
 LARGE = Shape("ct-512k", 101, 512, 512, 1, 1000)
 SMALL = Shape("ct-20k", 102, 100, 100, 1, 500)
 MANY_STUDIES = Shape("ct-20k-100-studies", 103, 100, 100, 100, 5)
+LONG = Shape("ct-20k-2000", 105, 100, 100, 1, 2000)
+EIGHT_STUDIES = Shape("ct-20k-8-studies", 106, 100, 100, 8, 250)
 THOUSAND_STUDIES = Shape("ct-20k-1000-studies", 104, 100, 100, 1000, 1)
 
 

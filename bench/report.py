@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.servers.imagerepo import Imagerepo
-from bench.servers.process import Server
 from bench.targets import NONE, TARGETS, Target
-from bench.workloads.model import Better, Measurement, Metric, Workload
+from bench.workloads.model import Better, Measurement, Metric, Subject, Workload
 
 OURS = Imagerepo.name
-INTRODUCTION = (
-    "Made by `make bench`; bench/README.md says how each figure comes about. Servers run one after the other in a "
-    "rotating order, with the same client; each repeat has a fresh server and a fresh folder. Machines differ: "
-    "compare figures of one run only. Cores: 1.00 is one core busy all the time."
-)
 HEADER = (
     "| figure | server | median | min to max | ours is better by (min to max) | asked "
     "| client cores | server cores | server peak MB |"
@@ -59,6 +53,8 @@ class Row:
 class Results:
     """Everything of one run."""
 
+    title: str
+    introduction: str
     machine: Mapping[str, str]
     settings: Mapping[str, str]
     workloads: list[Workload] = field(default_factory=list[Workload])
@@ -67,12 +63,12 @@ class Results:
     )
     failures: list[str] = field(default_factory=list[str])
 
-    def add(self, workload: Workload, server: type[Server], measured: Sequence[Measurement]) -> None:
+    def add(self, workload: Workload, server: type[Subject], measured: Sequence[Measurement]) -> None:
         """Keep what one repeat brought."""
         for one in measured:
             self.measurements.setdefault((workload.name, one.metric, server.name), []).append(one)
 
-    def drop(self, workload: Workload, server: type[Server]) -> None:
+    def drop(self, workload: Workload, server: type[Subject]) -> None:
         """Forget a server's earlier repeats: one that failed or lost data has no figure."""
         for metric in workload.metrics:
             self.measurements.pop((workload.name, metric.name, server.name), None)
@@ -158,17 +154,17 @@ def table(results: Results, workload: Workload) -> list[str]:
 
 def _markdown(results: Results) -> str:
     lines = [
-        "# Speed",
+        f"# {results.title}",
         "",
-        INTRODUCTION,
+        results.introduction,
         "",
         *(f"- {name}: {value}" for name, value in (results.machine | results.settings).items()),
         "",
     ]
     if results.failures:
         lines += ["**NOT EVERYTHING WAS MEASURED:**", "", *(f"- {failure}" for failure in results.failures), ""]
-    servers = {server.name: server for workload in results.workloads for server in workload.servers}
-    lines += [*(f"- **{name}**: {server.what}" for name, server in servers.items()), ""]
+    servers = dict.fromkeys((one.name, one.what) for workload in results.workloads for one in workload.servers)
+    lines += [*(f"- **{name}**: {what}" for name, what in servers), ""]
     for workload in results.workloads:
         lines += table(results, workload)
     return "\n".join(lines).rstrip() + "\n"

@@ -40,5 +40,20 @@ TARGETS: Mapping[tuple[str, str], Target] = {
     ("qido", "requests"): Target({"orthanc": 10}),
     ("scale", "QIDO p95, many ÷ few"): Target(bound=1.5),
     ("scale", "C-STORE p95, many ÷ few"): Target(bound=1.5),
+    # On Ceph and PostgreSQL.
+    ("put-stow", "instances"): Target({"obstore": 0.7}),
+    ("put-cstore", "instances"): Target({"obstore": 0.7}),
+    ("get", "requests"): Target({"obstore": 0.6}),
+    ("series-500", "throughput"): Target({"one by one": 2}),
+    ("metadata", "first request right after ingest"): Target(bound=0.05),
+    ("metadata", "first request 2 s after ingest"): Target(bound=0.05),
+    ("metadata", "repeated"): Target(bound=0.05),
+    ("ingest-2000", "instances"): Target({"one by one": 5, "obstore": 5}),
+    ("ingest-2000", "objects"): Target(bound=4),
+    ("stow-4-replicas", "instances"): Target(bound=800),
+    **{
+        ("qido-scale", f"{question}, p95, many ÷ few"): Target(bound=1.5)
+        for question in ("newest", "Patient ID", "part of a name", "dates", "series of a study")
+    },
 }
 NONE = Target()

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bench.clients.download import content
 from bench.generate import Instance
@@ -33,12 +33,18 @@ class Orthanc(Repository):
         return "" if PLUGIN.exists() else f"{PLUGIN.name} is not installed: run bench/setup"
 
     def configure(self) -> Sequence[str]:
-        """Write its configuration; every path is in the folder."""
+        """Write its configuration."""
+        path = self.folder / "orthanc.json"
+        path.write_text(json.dumps(self.settings(), indent=2))
+        return ("Orthanc", str(path))
+
+    def settings(self) -> dict[str, Any]:
+        """Its configuration; every path is in the folder."""
         # It answers C-GET and C-MOVE for listed modalities only.
         modalities = {"bench": ["BENCH", "127.0.0.1", 1]}
         if self.destination is not None:
             modalities["destination"] = [self.destination.ae_title, "127.0.0.1", self.destination.dicom_port]
-        configuration = {
+        return {
             "Name": "bench",
             "StorageDirectory": str(self.folder / "storage"),
             "IndexDirectory": str(self.folder / "storage"),
@@ -60,9 +66,6 @@ class Orthanc(Repository):
             "Plugins": [str(PLUGIN)],
             "DicomWeb": {"Enable": True, "Root": f"{self.root}/"},
         }
-        path = self.folder / "orthanc.json"
-        path.write_text(json.dumps(configuration, indent=2))
-        return ("Orthanc", str(path))
 
     def ready(self) -> bool:
         """Whether HTTP and DICOM answer."""

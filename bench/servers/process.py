@@ -8,6 +8,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 from http.client import HTTPConnection, HTTPException
@@ -106,20 +107,20 @@ class Server(ABC):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def usage(self) -> Usage:
-        """CPU so far and memory peaks of all processes in its session."""
-        cpu, resident = 0.0, 0
-        for process in self._session():
-            cpu += process[0]
-            resident += process[1]
-        return Usage(cpu, resident)
+        """CPU so far of all that works for it, and memory peaks."""
+        return self.own_usage()
+
+    def own_usage(self) -> Usage:
+        """Likewise of all processes in its session alone."""
+        return usage_of(set() if self._process is None else {self._process.pid})
 
     def rest(self) -> None:
         """Wait until it has done what it does for itself: it would run for months before what is measured here."""
         deadline = time.monotonic() + READY_LIMIT
-        quiet_since, used = time.monotonic(), self.usage().cpu
+        quiet_since, used = time.monotonic(), self.own_usage().cpu
         while (now := time.monotonic()) < min(deadline, quiet_since + self.settling):
             time.sleep(REST_STEP)
-            before, used = used, self.usage().cpu
+            before, used = used, self.own_usage().cpu
             if used - before > REST_STEP * REST_CORES:
                 quiet_since = now
 
@@ -155,25 +156,26 @@ class Server(ABC):
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
 
-    def _session(self) -> list[tuple[float, int]]:
-        if self._process is None:
-            return []
-        found: list[tuple[float, int]] = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                # After the name in parentheses; numbers as in proc(5), of which the third is the first here.
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                status = (entry / "status").read_text()
-            except OSError:
-                continue  # it ended meanwhile
-            if int(fields[3]) != self._process.pid:
-                continue
-            ticks = sum(int(fields[n]) for n in (11, 12, 13, 14))  # own, and of children it has waited for
-            peak = next((int(x.split()[1]) for x in status.splitlines() if x.startswith("VmHWM:")), 0)
-            found.append((ticks / TICKS, peak * 1024))
-        return found
+
+def usage_of(roots: AbstractSet[int]) -> Usage:
+    """What the processes have used whose session or parent is one of `roots`."""
+    cpu, resident = 0.0, 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            # After the name in parentheses; numbers as in proc(5), of which the third is the first here.
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            status = (entry / "status").read_text()
+        except OSError:
+            continue  # it ended meanwhile
+        if int(fields[3]) not in roots and int(fields[1]) not in roots:
+            continue
+        ticks = sum(int(fields[n]) for n in (11, 12, 13, 14))  # own, and of children it has waited for
+        peak = next((int(x.split()[1]) for x in status.splitlines() if x.startswith("VmHWM:")), 0)
+        cpu += ticks / TICKS
+        resident += peak * 1024
+    return Usage(cpu, resident)
 
 
 def free_port() -> int:

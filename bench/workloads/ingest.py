@@ -10,6 +10,7 @@ from bench.servers.orthanc import Orthanc
 from bench.servers.process import Nagle, Server
 from bench.servers.receivers import Pynetdicom, Receiver, Sink, Storescp
 from bench.workloads.model import Better, Ground, Measurement, Metric, Workload, observed
+from bench.workloads.retrieve import repository
 
 BATCH = 50
 """Instances in one STOW-RS request."""
@@ -22,7 +23,8 @@ def _seconds(run: Run) -> float:
     return run.seconds
 
 
-def _c_store(kind: type[Server], ground: Ground, shape: Shape, associations: int) -> list[Measurement]:
+def c_store(kind: type[Server], ground: Ground, shape: Shape, associations: int) -> list[Measurement]:
+    """Store over so many associations at once."""
     instances = ground.corpus(shape, ground.instances)
     with ground.server(kind) as server:
         run, cost = observed(
@@ -35,14 +37,19 @@ def _c_store(kind: type[Server], ground: Ground, shape: Shape, associations: int
 
 
 def _stow(kind: type[Server], ground: Ground, shape: Shape) -> list[Measurement]:
-    if not issubclass(kind, Repository):
-        raise TypeError(f"{kind.name} has no STOW-RS")
     instances = ground.corpus(shape, ground.instances)
-    with ground.server(kind) as server:
-        run, cost = observed(server, lambda: stow.send(server.http_port, server.root, instances, BATCH), _seconds)
-        server.check_holds(instances)
-    rate = len(instances) / run.seconds
-    return [Measurement(RATE.name, rate, run.client_cores, cost.cores, cost.peak)]
+    with ground.server(repository(kind)) as server:
+        measured = stow_into(server, instances, BATCH, 1)
+    return [measured]
+
+
+def stow_into(server: Repository, instances: list[Instance], batch: int, connections: int) -> Measurement:
+    """Store in requests of `batch`, one after the other on each connection; see that all is there."""
+    run, cost = observed(
+        server, lambda: stow.send(server.http_port, server.root, instances, batch, connections), _seconds
+    )
+    server.check_holds(instances)
+    return Measurement(RATE.name, len(instances) / run.seconds, run.client_cores, cost.cores, cost.peak)
 
 
 def _nagle(kind: type[Server], ground: Ground) -> list[Measurement]:
@@ -69,21 +76,21 @@ WORKLOADS = (
         "C-STORE of 500 x 512 KB over 1 association",
         (RATE,),
         (Imagerepo, Orthanc, Storescp, Pynetdicom, Sink),
-        lambda kind, ground: _c_store(kind, ground, LARGE, 1),
+        lambda kind, ground: c_store(kind, ground, LARGE, 1),
     ),
     Workload(
         "cstore-4",
         "C-STORE of 500 x 512 KB over 4 associations",
         (RATE,),
         (Imagerepo, Orthanc, Storescp, Pynetdicom, Sink),
-        lambda kind, ground: _c_store(kind, ground, LARGE, 4),
+        lambda kind, ground: c_store(kind, ground, LARGE, 4),
     ),
     Workload(
         "cstore-small-4",
         "C-STORE of 500 x 20 KB over 4 associations",
         (RATE,),
         (Imagerepo, Orthanc, Storescp, Pynetdicom),
-        lambda kind, ground: _c_store(kind, ground, SMALL, 4),
+        lambda kind, ground: c_store(kind, ground, SMALL, 4),
     ),
     Workload(
         "stow-50",

@@ -7,15 +7,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from bench import generate
 from bench.generate import Instance, Shape
-from bench.servers.process import Nagle, Server
+from bench.servers.process import Nagle, Server, Usage
 
 TOUCHED = 1 << 30  # bytes
 Result = TypeVar("Result")
 AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+class Subject(Protocol):
+    """What is measured: mostly a server."""
+
+    name: ClassVar[str]
+    what: ClassVar[str]
+
+    @classmethod
+    def missing(cls) -> str:
+        """Say what must be installed first; empty when nothing."""
+        ...
 
 
 class Better(Enum):
@@ -81,8 +93,8 @@ class Workload:
     name: str
     what: str
     metrics: tuple[Metric, ...]
-    servers: tuple[type[Server], ...]
-    run: Callable[[type[Server], Ground], list[Measurement]]
+    servers: tuple[type[Subject], ...]
+    run: Callable[[type[Subject], Ground], list[Measurement]]
     programs: tuple[str, ...] = ()
     """What its clients need on PATH."""
 
@@ -93,6 +105,14 @@ class Workload:
         """Say what must be installed before it can run."""
         programs = {f"{name} is not installed: run bench/setup" for name in self.programs if not shutil.which(name)}
         return programs | {server.missing() for server in self.servers} - {""}
+
+
+class Used(Protocol):
+    """What can say what was used for it."""
+
+    def usage(self) -> Usage:
+        """CPU so far, and memory peaks."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +133,7 @@ def settle() -> None:
     mmap.mmap(-1, TOUCHED, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
-def observed(
-    server: Server, action: Callable[[], Result], seconds_of: Callable[[Result], float]
-) -> tuple[Result, Cost]:
+def observed(server: Used, action: Callable[[], Result], seconds_of: Callable[[Result], float]) -> tuple[Result, Cost]:
     """Run `action` from a settled start; return its result and what the server used for it."""
     settle()
     before = server.usage()

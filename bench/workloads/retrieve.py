@@ -20,7 +20,7 @@ from bench.servers.process import Server
 from bench.workloads.model import Better, Ground, Measurement, Metric, Workload, observed, settle
 
 CONNECTIONS = 8
-WARM_UP = 1  # seconds of load before the measured one
+WARM_UP = 3  # seconds of load before the measured one
 WARM_READS = 9
 LATER = 2.0  # seconds after ingest
 PART_10 = bytes(128) + b"DICM"
@@ -75,7 +75,7 @@ def _instances(kind: type[Server], ground: Ground) -> list[Measurement]:
         return load(server, Reads(server.http_port, paths, AS_STORED, LARGE.pixel_bytes), ground)
 
 
-def _whole(server: Server, path: str, accept: str, further: int = WARM_READS) -> list[Measurement]:
+def whole(server: Server, path: str, accept: str, further: int = WARM_READS) -> list[Measurement]:
     """The first read, which may come from the disk, then further ones."""
 
     def fetch() -> Download:
@@ -106,7 +106,7 @@ def _study(kind: type[Server], ground: Ground) -> list[Measurement]:
     with ground.server(repository(kind)) as server:
         fill(server, instances)
         path = server.study(instances[0].study)
-        measured = _whole(server, path, AS_STORED)
+        measured = whole(server, path, AS_STORED)
         parts = content(server.http_port, path, AS_STORED).count(PART_10)
         if parts != len(instances):
             raise ClientError(f"{server.name} gave {parts} of {len(instances)} instances of a study")
@@ -119,7 +119,7 @@ def _zip(kind: type[Server], ground: Ground) -> list[Measurement]:
         fill(server, instances)
         path = server.series_zip(instances[0].series)
         # Orthanc's takes half a minute each time.
-        measured = _whole(server, path, "application/zip", WARM_READS if isinstance(server, Imagerepo) else 1)
+        measured = whole(server, path, "application/zip", WARM_READS if isinstance(server, Imagerepo) else 1)
         if isinstance(server, Imagerepo):  # the other is not under test
             with zipfile.ZipFile(io.BytesIO(content(server.http_port, path, "application/zip"))) as archive:
                 if len(archive.namelist()) != len(instances) or archive.testzip():
@@ -127,7 +127,7 @@ def _zip(kind: type[Server], ground: Ground) -> list[Measurement]:
     return measured
 
 
-def _metadata(kind: type[Server], ground: Ground) -> list[Measurement]:
+def metadata(kind: type[Server], ground: Ground) -> list[Measurement]:
     """The first request as soon as the last instance is acknowledged; on another server a moment later; repeated."""
     instances = ground.corpus(LARGE, ground.instances)
     measured: list[Measurement] = []
@@ -187,6 +187,6 @@ WORKLOADS = (
         "WADO-RS metadata of a study of 500 instances, 1 connection, not compressed",
         (COLD, COOL, WARM),
         (Imagerepo, Orthanc),
-        _metadata,
+        metadata,
     ),
 )
