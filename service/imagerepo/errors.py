@@ -8,6 +8,7 @@ ImagerepoError
 │   ├── ConflictError         another version is stored and the setting refuses a second
 │   ├── HeldError             a legal hold keeps it from being deleted
 │   ├── NotFoundError         nothing has that name here
+│   ├── ForgottenError        a position among changes that this repository does not know
 │   ├── NotAcceptableError    stored, but not in a form that was asked for
 │   ├── ForbiddenError        known caller, not allowed
 │   ├── UnauthorizedError     unknown caller
@@ -19,6 +20,7 @@ ImagerepoError
 ├── PeerError             another application entity did not do its part; its `failure` says whether to try again
 ├── SettingsError         start-up stops; names the field
 └── DamagedError          stored bytes or rows fail their checks
+    └── MissingError          an object is not there; its bytes may have moved: look again where they lie
 """
 
 from enum import StrEnum
@@ -54,6 +56,10 @@ class HeldError(RefusedError):
 
 class NotFoundError(RefusedError):
     """Nothing has that name in the caller's institution."""
+
+
+class ForgottenError(RefusedError):
+    """A position among changes is none of this repository, or is no more since a backup was restored."""
 
 
 class NotAcceptableError(RefusedError):
@@ -122,3 +128,7 @@ class SettingsError(ImagerepoError):
 
 class DamagedError(ImagerepoError):
     """Stored bytes or rows fail their checks; the message names the place."""
+
+
+class MissingError(DamagedError):
+    """An object is not there. Whoever looked it up a while ago looks again: its bytes may lie in another."""

@@ -40,6 +40,7 @@ from imagerepo.settings_search import Searching
 from imagerepo.settings_tls import Certificate, Tls
 from imagerepo.settings_tls import conflict as certificate_conflict
 from imagerepo.settings_users import User
+from imagerepo.settings_webhooks import Webhook
 from imagerepo.settings_work import Commitment, Forwarding, Retry
 from imagerepo.settings_work import conflict as forwarding_conflict
 
@@ -86,6 +87,16 @@ class Institution(Section):
     """File with the certificates (PEM) of those who issue them, for this institution alone; none: `tls.client_ca`."""
     on_difference: Literal["version", "refuse"] = "version"
     """Different bytes under a known SOP Instance UID: a new version, or a refusal."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Who is told by HTTP what changes."""
+
+    @model_validator(mode="after")
+    def _webhooks_have_names(self) -> "Institution":
+        names = [one.name for one in self.webhooks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"webhooks: the name {name!r} may stand once")
+        return self
 
 
 class Dimse(Section):
@@ -118,6 +129,8 @@ class Http(Section):
     """A connection whose client takes nothing of an answer for so many seconds is ended."""
     keep_alive: Timeout = 30.0
     """An idle connection is kept for so many seconds."""
+    connection_age: Wait = 600.0
+    """A connection ends with an answer once it has lasted so many seconds, or up to half of that less; 0: never."""
     max_connections: Annotated[Int, Field(ge=1, le=100_000)] = 1000
     """Connections at the same time in each worker; on more, all but probes is answered 503."""
     max_parts: Annotated[Int, Field(ge=1, le=1_000_000)] = 20_000

@@ -48,6 +48,16 @@ deleted_instances = Counter("imagerepo_deleted_instances_total", "Instances dele
 retrieved_bytes = Counter(
     "imagerepo_retrieved_bytes_total", "Bytes of instances sent to readers.", ["institution", "tier"]
 )
+swept_objects = Counter(
+    "imagerepo_swept_objects_total", "Objects removed that no row of the index named.", ["institution"]
+)
+compacted_objects = Counter(
+    "imagerepo_compacted_objects_total", "Objects whose bytes were put together with others'.", ["institution"]
+)
+scrubbed_copies = Counter(
+    "imagerepo_scrubbed_copies_total", "Copies whose bytes were read and compared, by what came of it.", ["outcome"]
+)
+scrubbed_bytes = Counter("imagerepo_scrubbed_bytes_total", "Bytes read for that.")
 first_image = Histogram(
     "imagerepo_first_image_seconds",
     "From the first request of a study to its first complete image.",

@@ -52,6 +52,16 @@ def counted(server: Server, study: str) -> tuple[int, int]:
     return one["00201206"]["Value"][0], one["00201208"]["Value"][0]
 
 
+def searches(server: Server) -> float:
+    """Searches for studies that it has answered."""
+    with WebClient(server.http, source=DIRECT) as client:
+        _, body = client.get("/metrics")
+    counted = re.findall(
+        r'^imagerepo_http_requests_total{[^}]*route="/dicom-web/studies"[^}]*} (\S+)$', body.decode(), re.MULTILINE
+    )
+    return sum(map(float, counted))
+
+
 def readyz(server: Server) -> tuple[int, str]:
     """Status and what it says."""
     with WebClient(server.http, source=DIRECT) as client:

@@ -26,12 +26,13 @@ def archive() -> Receiver:
 
 @pytest.fixture(scope="module")
 def cluster(bed: Bed, archive: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
-    """Bytes of what is deleted go after two seconds."""
+    """Bytes of what is deleted go after two seconds; HTTP connections end after one or two."""
     port = free_port()
     settings = {
         "nodes": [{"name": "archive", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": port, "associations": 2}],
         "forwarding": {"rules": [{"name": "all", "to": "archive", "senders": ["FORWARDED"]}]},
         "deletion": {"reclaim_delay": 2.0},
+        "http": {"connection_age": 2.0},
     }
     with receiving(archive, port), replicas(bed, tmp_path_factory.mktemp("cluster"), **settings) as made:
         made.start(*NAMES)

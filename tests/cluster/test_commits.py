@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from imagerepo.adapters.bundles import known
+from imagerepo.adapters.bundles.commits import BundleCommits
 from imagerepo.adapters.bundles.feed import BundleFeed
 from imagerepo.adapters.bundles.generation import Generation
 from imagerepo.adapters.bundles.reclaim import Reclaimer
+from imagerepo.adapters.bundles.spool import Scratch
 from imagerepo.errors import DamagedError, OutOfSpaceError, UnavailableError
 from imagerepo.model.events import Action, CommitKind
 from imagerepo.model.instance import Range
@@ -165,6 +168,17 @@ def test_a_full_store_takes_nothing_and_says_so(url: str, tmp_path: Path) -> Non
             assert isinstance(failed[0], OutOfSpaceError)
             assert not one.commits.accepts()
             assert one.commits.commit([journal(query="x")])[0].kind is CommitKind.JOURNALED
+
+
+def test_scratch_space_without_room_refuses_large_instances_alone(one: Writing, tmp_path: Path) -> None:
+    """While one that was too large filled it, all others were refused too."""
+    commits = BundleCommits(one.database, one.store, Scratch(tmp_path, 1 << 60), "full")
+    with closing(commits):
+        assert commits.accepts()
+        assert commits.commit([store(ct(1))])[0].kind is CommitKind.STORED
+        large = commits.spool()
+        with pytest.raises(OutOfSpaceError):
+            large.write(b"of many")
 
 
 def test_objects_go_when_nothing_is_left_in_them_and_not_before(one: Writing, two: Writing) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from imagerepo.adapters.bundles.doubt import is_committed
+from imagerepo.adapters.bundles.item import made_of
+from imagerepo.adapters.bundles.journaling import Writer
+from imagerepo.adapters.bundles.known import Institutions
+from imagerepo.adapters.bundles.transaction import Transactor
+from imagerepo.adapters.postgres import upgrading
 from imagerepo.adapters.postgres.failures import InDoubtError
+from imagerepo.adapters.postgres.index import PostgresIndex
 from imagerepo.errors import UnavailableError
 from imagerepo.model.events import Action, CommitKind
 from tests.harness import databases, s3
@@ -18,7 +25,9 @@ from tests.harness.committing import Writing, writing
 from tests.harness.database_relay import Loss, Relay, between
 from tests.harness.dicom_file import ct
 from tests.harness.requests import change, journal, store
-from tests.testbed.shared import shared_bed, shared_postgres
+from tests.harness.standby import following
+from tests.testbed.postgres import Server
+from tests.testbed.shared import own_postgres, shared_bed, shared_postgres
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -97,6 +106,57 @@ def test_what_nobody_can_find_out_is_answered_as_failed_and_is_whole(url: str, t
         heal(relay)
         assert kinds(one.commits.commit([store(file), store(ct(2))])) == [CommitKind.DUPLICATE, CommitKind.STORED]
         assert one.journal.verify(with_bytes=True).entries == 3
+
+
+def test_what_changes_nothing_is_answered_though_nobody_can_find_out(url: str, tmp_path: Path) -> None:
+    """Another writer was first with the same instance."""
+    with behind_relay(url, tmp_path, "one") as (one, relay):
+        one.commits.commit([store(ct(1))])
+        late = Transactor(one.database, Institutions(one.database), Writer("two"))
+        (item,) = made_of([store(ct(1))], time.monotonic() + 10)
+        relay.loss = Loss.ALL_FROM_COMMIT
+        ((_, answer),) = late.run([item], "1s").answers
+        assert answer.kind is CommitKind.DUPLICATE
+
+
+@pytest.mark.long
+def test_nobody_vouches_for_what_only_the_primary_has(tmp_path: Path) -> None:
+    """It shows what it could not hand on when it was lost: were the standby to take over, that would be gone."""
+    primary = own_postgres()
+    standby = following(primary)
+    with ExitStack() as opened:
+        settings = s3.settings(shared_bed(), tmp_path, bucket_prefix="standby")
+        with databases.opened(primary.plan.postgres.url) as database:
+            upgrading.upgrade(database)
+        one, two = (
+            opened.enter_context(writing(primary.plan.postgres.url, settings, tmp_path, name))
+            for name in ("one", "two")
+        )
+        assert kinds(one.commits.commit([store(ct(1))])) == [CommitKind.STORED]
+        with ThreadPoolExecutor(3) as pool:
+            standby.daemon.pause()
+            try:
+                first = pool.submit(one.commits.commit, [store(ct(2))])
+                end_who_waits_for_the_standby(primary)
+                while not two.rows("SELECT 1 FROM instance WHERE uid = %s", ct(2).instance):
+                    time.sleep(0.05)
+                second = pool.submit(two.commits.commit, [store(ct(2))])
+                reported = pool.submit(PostgresIndex(two.database).settle)  # before it is reported to be safe
+                time.sleep(1.0)
+                assert not any(one.done() for one in (first, second, reported))
+            finally:
+                standby.daemon.resume()
+            assert kinds(first.result()) == [CommitKind.STORED]
+            assert kinds(second.result()) == [CommitKind.DUPLICATE]
+            reported.result()
+
+
+def end_who_waits_for_the_standby(primary: Server) -> None:
+    with primary._as_superuser() as connection:
+        while not connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        ).fetchall():
+            time.sleep(0.05)
 
 
 def test_a_number_that_another_writer_was_given_after_a_crash_is_not_ours(url: str, tmp_path: Path) -> None:

@@ -8,16 +8,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from imagerepo.adapters.bundles import commits
+from imagerepo.adapters.bundles.known import lock_of_study
 from imagerepo.model.events import CommitKind
 from imagerepo.settings_cluster import Store
 from tests.harness import s3
 from tests.harness.committing import Writing, writing
 from tests.harness.dicom_file import ct
+from tests.harness.gateway_relay import Harm, Relay
 from tests.harness.requests import store
 from tests.testbed.shared import shared_bed
 
@@ -177,3 +181,24 @@ def test_a_process_that_is_killed_loses_nothing_that_it_has_acknowledged(
     results = looking.commits.commit([store(file) for file in files.values()])
     assert {one.error for one in results} == {None}
     everything_fits(looking, len(files))
+
+
+def test_what_took_long_to_store_waits_for_its_study_like_all_else(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large instance was given up at the first look at a study that somebody else had."""
+    monkeypatch.setattr(commits, "PATIENCE", 0.1)
+    with Relay(shared_bed().plan.s3.endpoint).running() as relay, ThreadPoolExecutor(1) as pool:
+        settings = s3.settings(shared_bed(), tmp_path, endpoints=(relay.url,))
+        with writing(url, settings, tmp_path, "one") as one:
+            one.commits.commit([store(ct(1))])
+            relay.harm(Harm.HOLD, method="PUT")
+            storing = pool.submit(one.commits.commit, [store(ct(2))])
+            assert relay.held.wait(30)
+            with one.database.transaction() as other:
+                other.run("SELECT pg_advisory_xact_lock(%s)", (lock_of_study("default", ct(2).study),))
+                time.sleep(0.2)
+                relay.go_on.set()
+                time.sleep(0.5)
+            (result,) = storing.result()
+            assert result.kind is CommitKind.STORED

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,23 +54,46 @@ def at(values: dict[str, Any], place: str, value: object) -> None:
     values[last] = value
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        (lambda values, folder: at(values, "cluster.database.password_file", put(folder, "wrong")), "database"),
-        (lambda values, folder: at(values, "cluster.database.password_file", str(folder / "none")), "password_file"),
-        (lambda values, _: at(values, "cluster.database.url", "postgresql://imagerepo@127.0.0.1:1/x"), "database"),
-        (lambda values, folder: at(values, "cluster.store.secret_key_file", put(folder, "wrong")), "secret_key"),
-        (lambda values, _: at(values, "cluster.store.access_key", "NOBODY"), "access_key"),
-        (lambda values, _: at(values, "cluster.store.endpoints", ["http://127.0.0.1:1"]), "endpoints"),
-        (lambda _, folder: (folder / "data" / "segments").mkdir(parents=True), "data"),
-        (lambda values, folder: at(values, "audit", {"anchor": str(folder), "key": put(folder, "")}), "audit.anchor"),
-    ],
-    ids=["password", "no password file", "no database", "secret", "access key", "no gateway", "data", "anchor"],
-)  # fmt: skip
-def test_a_start_names_what_cannot_be_used(made: Replicas, tmp_path: Path, change: Change, named: str) -> None:
-    sentence = refused(made, tmp_path, change)
-    assert named in sentence, sentence
+WRONG: dict[str, tuple[Change, str]] = {
+    "password": (
+        lambda values, folder: at(values, "cluster.database.password_file", put(folder, "wrong")),
+        "database",
+    ),
+    "no password file": (
+        lambda values, folder: at(values, "cluster.database.password_file", str(folder / "none")),
+        "password_file",
+    ),
+    "no database": (
+        lambda values, _: at(values, "cluster.database.url", "postgresql://imagerepo@127.0.0.1:1/x"),
+        "database",
+    ),
+    "secret": (lambda values, folder: at(values, "cluster.store.secret_key_file", put(folder, "wrong")), "secret_key"),
+    "access key": (lambda values, _: at(values, "cluster.store.access_key", "NOBODY"), "access_key"),
+    "no gateway": (lambda values, _: at(values, "cluster.store.endpoints", ["http://127.0.0.1:1"]), "endpoints"),
+    "data": (lambda _, folder: (folder / "data" / "segments").mkdir(parents=True), "data"),
+    "anchor": (
+        lambda values, folder: at(values, "audit", {"anchor": str(folder), "key": put(folder, "")}),
+        "audit.anchor",
+    ),
+    "key": (lambda values, folder: at(values, "audit", {"key": put(folder, "")}), "audit.key"),
+}
+"""What is changed, and what the sentence names."""
+
+
+@pytest.fixture(scope="module")
+def sentences(made: Replicas, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """All starts at once, since one waits for a gateway for as long as it may."""
+    with ThreadPoolExecutor(len(WRONG)) as pool:
+        starts = {
+            name: pool.submit(refused, made, tmp_path_factory.mktemp("wrong"), change)
+            for name, (change, _) in WRONG.items()
+        }
+    return {name: start.result() for name, start in starts.items()}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_start_names_what_cannot_be_used(sentences: dict[str, str], name: str) -> None:
+    assert WRONG[name][1] in sentences[name]
 
 
 def test_a_start_without_a_schema_names_the_command_that_makes_it(made: Replicas, bed: Bed, tmp_path: Path) -> None:

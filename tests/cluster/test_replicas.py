@@ -5,10 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 from tests.cluster import asking, stored
+from tests.cluster.clients import clients
 from tests.cluster.replicas import DIRECT, Replicas
 from tests.harness.dicom_file import DicomFile, ct
 from tests.harness.dimse_client import SUCCESS, DimseClient
@@ -178,14 +180,32 @@ def test_two_replicas_do_not_share_a_scratch_folder(three: Replicas) -> None:
     assert str(data) in str(error.value)
 
 
+def test_a_gateway_that_is_killed_and_comes_back_loses_nothing(three: Replicas, sent: dict[str, set[bytes]]) -> None:
+    with clients(three, 8, sent) as running:
+        three.bed.kill("rgw.main")
+        running.await_progress(60)
+        three.bed.start("rgw.main")
+        running.await_progress(60)
+
+
 def test_a_replica_that_is_ended_loses_no_request(three: Replicas, sent: dict[str, set[bytes]]) -> None:
     load = Load(6, _SIZES, _PAUSE, sent=sent)
     load.start(three, dimse=3, stow=2)
     load.await_acknowledged(20)
-    assert three.stop("replica-3") == 0
+    assert three.stop("replica-3") == 0  # which the next test starts again
     load.await_acknowledged(len(load.acknowledged) + 20)
     load.end()
     assert_survived(load, load.acknowledged, stored.walk(three).of(sent))
+
+
+def test_a_replica_that_was_added_gets_work_of_clients_that_keep_their_connections(cluster: Replicas) -> None:
+    with ExitStack() as opened:
+        clients = [opened.enter_context(WebClient(cluster.http)) for _ in range(6)]
+        assert {client.get("/dicom-web/studies")[0] for client in clients} == {200}
+        name = next(name for name in cluster.names if name not in cluster.servers)
+        cluster.start(name)
+        while not asking.searches(cluster.servers[name]):
+            assert {client.get("/dicom-web/studies")[0] for client in clients} == {200}
 
 
 def test_killing_a_replica_while_all_ingest_loses_nothing_acknowledged(

@@ -177,3 +177,15 @@ def test_whoever_was_overtaken_in_following_adds_nothing(tasks: Tasks) -> None:
             tasks.follow("forwarding", {"dimse-0": Mark("one", 20)}, [task("a")], since)
     assert tasks.followed("forwarding") == {"dimse-0": Mark("one", 10)}
     assert tasks.pending()[FORWARD] == 0
+
+
+def test_a_task_that_is_renewed_goes_on_from_there_when_it_is_due(tasks: Tasks) -> None:
+    tasks.add([task("a"), task("b", lane="other")])
+    (one,) = tasks.lease(FORWARD, "ARCHIVE", NOW, LATER, 1)
+    tasks.postpone(one.id, NOW, "refused")
+    (one,) = tasks.lease(FORWARD, "ARCHIVE", NOW, LATER, 1)
+    tasks.renew(one.id, '"half of it"', LATER)
+    assert leased(tasks) == ["b"]
+    (again,) = tasks.page(Selection(ids=(one.id,)), 0, 10)
+    assert (again.payload, again.attempts, again.problem, again.due_at) == ('"half of it"', 0, "", LATER)
+    assert leased(tasks, LATER) == ["a"]

@@ -7,7 +7,7 @@ import pytest
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from imagerepo.cli.main import app
+from imagerepo.cli.main import command_line
 from tests.docs.reading import DOCS, ROOT, code, headings, rows, section
 
 PAGE = DOCS / "commands.md"
@@ -23,7 +23,7 @@ def walk(group: TyperGroup, name: str) -> Iterator[tuple[str, TyperCommand]]:
 
 
 def commands() -> dict[str, TyperCommand]:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(command_line())
     assert isinstance(group, TyperGroup)
     return dict(walk(group, "imagerepo"))
 

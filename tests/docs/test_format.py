@@ -3,6 +3,7 @@
 # pyright: reportPrivateUsage=false
 # The page states what the modules keep to themselves.
 
+import base64
 import json
 import re
 import shutil
@@ -15,16 +16,19 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydicom.data import get_testdata_file
 
+from imagerepo.adapters.bundles import ledger_format, roots
 from imagerepo.adapters.segments import catalog, folder, lines, numbers
 from imagerepo.adapters.segments import format as segment_format
 from imagerepo.adapters.segments.commits import SegmentCommits
+from imagerepo.adapters.segments.verify import ChainId
 from imagerepo.flows.ingest.ingest import Arrival, Ingest, Limits
 from imagerepo.model.caller import Caller, Protocol, Role
 from imagerepo.model.events import Action, JournalRequest, OnDifference
 from imagerepo.settings import Storage
-from tests.docs.reading import DOCS, code, rows, section
+from tests.docs.reading import DOCS, code, rows, section, tables
 
 PAGE = DOCS / "format.md"
 CALLER = Caller("default", "anonymous", "127.0.0.1", Protocol.HTTP, frozenset({Role.ADMIN}))
@@ -264,6 +268,35 @@ def test_a_segment_of_another_version_is_refused_unchanged(data: Path, tmp_path:
     with pytest.raises(segment_format.DamagedError, match="format version 2"):
         catalog.examine(path)
     assert path.read_bytes() == head
+
+
+def test_a_ledger_object_reads_as_its_tables_say(data: Path) -> None:
+    body = b"\n".join(journal_of(data))
+    entries = [ledger_format.LedgerEntry(7, "north", "host/start/http-0", 3, 2, 1, body)]
+    made = ledger_format.encoded("north", ledger_format.Place(1, 9), ledger_format.BEGIN, entries)
+    (writer, number) = (field.read(made[:64]) for field in fields("Segment header")[2:4])
+    assert (writer, number) == ("ledger", 9)
+    (values, head), (of_commit, payload) = parse(made)
+    assert [values[0], values[2], of_commit[0], of_commit[2]] == [b"IRcommit", 0, b"IRcommit", 7]
+    page = section(PAGE, "The ledger of a cluster")
+    of_object, of_record = ({code(row["field"])[0] for row in table} for table in tables(page))
+    assert set(json.loads(head)) == of_object
+    said, _, lines_ = payload.partition(b"\n")
+    assert set(json.loads(said)) == of_record | line_fields("Commit record")
+    assert lines_ == body
+
+
+def test_a_signed_root_reads_as_its_tables_say() -> None:
+    key = Ed25519PrivateKey.generate()
+    links = [(ChainId("north", "one"), lines.Link(3, "00" * 32))]
+    body, _ = roots.signed(key, roots.BEGIN, roots.Statement(links), datetime.now(UTC))
+    outer, inner = (
+        {code(row["field"])[0] for row in table} for table in tables(section(PAGE, "Signed roots of a cluster"))
+    )
+    root = json.loads(body)
+    assert set(root) == outer
+    key.public_key().verify(base64.b64decode(root["signature"]), root["signed"].encode())
+    assert set(json.loads(root["signed"])) == inner
 
 
 def test_lines_may_have_fields_that_a_reader_does_not_know(data: Path) -> None:

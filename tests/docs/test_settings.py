@@ -74,7 +74,8 @@ def test_the_variables_shown_set_what_the_page_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["institutions.md", "security.md", "audit.md", "settings.md", "forwarding.md", "administration.md"]
+    "page",
+    ["institutions.md", "security.md", "audit.md", "settings.md", "forwarding.md", "administration.md", "changes.md"],
 )
 def test_a_complete_example_is_accepted_as_it_stands(page: str, tmp_path: Path) -> None:
     found = blocks((DOCS / page).read_text(encoding="utf-8"), "yaml")

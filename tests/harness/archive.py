@@ -5,18 +5,28 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagerepo.adapters.bundles.change_feed import BundleChangeFeed
 from imagerepo.adapters.bundles.generation import Generation
 from imagerepo.adapters.index_sql.metadata_cache import Room, SqlMetadataCache
 from imagerepo.adapters.index_sql.reader import SqlIndex
-from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex, MemoryMetadataCache, MemoryObjects
+from imagerepo.adapters.memory import (
+    Memory,
+    MemoryChangeFeed,
+    MemoryCommits,
+    MemoryIndex,
+    MemoryMetadataCache,
+    MemoryObjects,
+)
 from imagerepo.adapters.objects_s3.objects import S3Objects
 from imagerepo.adapters.postgres.index import PostgresIndex
 from imagerepo.adapters.segments import folder as data_folder
+from imagerepo.adapters.segments.change_feed import SegmentChangeFeed
 from imagerepo.adapters.segments.commits import SegmentCommits
 from imagerepo.adapters.segments.objects import LocalObjects
 from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
 from imagerepo.ports.commits import Commits
+from imagerepo.ports.feed import ChangeFeed
 from imagerepo.ports.index import Index, MetadataCache
 from imagerepo.ports.objects import Objects
 from imagerepo.settings import Storage
@@ -36,6 +46,7 @@ class Archive:
     objects: Objects
     index: Index
     cache: MetadataCache
+    changes: ChangeFeed
 
     def bytes_of(self, instance: str, version: int | None = None, institution: str = "default") -> bytes:
         """A version's file."""
@@ -53,7 +64,8 @@ Opening = Callable[[Path], AbstractContextManager[Archive]]
 def in_memory(_data: Path):
     memory = Memory()
     commits = MemoryCommits(memory)
-    yield Archive(commits, MemoryCommits(memory), MemoryObjects(memory), MemoryIndex(memory), MemoryMetadataCache())
+    reads = MemoryObjects(memory), MemoryIndex(memory), MemoryMetadataCache()
+    yield Archive(commits, MemoryCommits(memory), *reads, MemoryChangeFeed(memory))
 
 
 @contextmanager
@@ -63,7 +75,8 @@ def in_segments(data: Path, storage: Storage = Storage(reserve=0)):  # noqa: B00
     folder, _ = data_folder.make_ready(data, WRITERS)
     writers = [SegmentCommits(folder.place(name, storage), folder.state) for name in WRITERS]
     try:
-        yield Archive(*writers, LocalObjects(data), SqlIndex(data), SqlMetadataCache(data, Room(1 << 30, 0)))
+        reads = LocalObjects(data), SqlIndex(data), SqlMetadataCache(data, Room(1 << 30, 0))
+        yield Archive(*writers, *reads, SegmentChangeFeed(data, folder.state))
     finally:
         for one in writers:
             one.close()
@@ -79,4 +92,5 @@ def in_cluster(data: Path):
         one, two = (opened.enter_context(writing(url, settings, data, name)) for name in WRITERS)
         objects = S3Objects(one.store, Generation(one.database).now)
         cache = SqlMetadataCache(data, Room(1 << 30, 0))
-        yield Archive(one.commits, two.commits, objects, PostgresIndex(one.database), cache)
+        reads = objects, PostgresIndex(one.database), cache
+        yield Archive(one.commits, two.commits, *reads, BundleChangeFeed(one.database))

@@ -34,7 +34,7 @@ class Writing:
 
     @property
     def journal(self) -> BundleJournal:
-        return BundleJournal(self.database, self.store.read)
+        return BundleJournal(self.database, self.store, None)
 
 
 @contextmanager

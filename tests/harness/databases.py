@@ -41,6 +41,13 @@ def empty(options: LiteralString = "") -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def copied(url: str) -> Iterator[str]:
+    """The URL of a copy of a database that nobody is connected to."""
+    with _made(url.rpartition("/")[2]) as made:
+        yield made
+
+
 def url_of(name: str) -> str:
     """The URL of a database by its name."""
     server = shared_postgres()

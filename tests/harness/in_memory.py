@@ -1,6 +1,13 @@
 """A repository over the memory adapters, for servers that run within the tests."""
 
-from imagerepo.adapters.memory import Memory, MemoryHolds, MemoryIndex, MemoryMetadataCache, MemoryObjects
+from imagerepo.adapters.memory import (
+    Memory,
+    MemoryChangeFeed,
+    MemoryHolds,
+    MemoryIndex,
+    MemoryMetadataCache,
+    MemoryObjects,
+)
 from imagerepo.adapters.memory_intervals import MemoryIntervals
 from imagerepo.adapters.memory_tasks import MemoryTasks
 from imagerepo.adapters.memory_worklist import MemoryWorklist
@@ -9,6 +16,7 @@ from imagerepo.adapters.painting.pool import PainterPool
 from imagerepo.flows.access import Access
 from imagerepo.flows.audit import Audit
 from imagerepo.flows.blocking_audit import BlockingAudit
+from imagerepo.flows.changes import Changes
 from imagerepo.flows.commitment import Commitments, Inspection
 from imagerepo.flows.deletion import Deletion
 from imagerepo.flows.headers import Headers
@@ -49,6 +57,7 @@ def assemble(settings: Settings, memory: Memory, commits: Commits) -> Repository
         BlockingAudit(Audit(commits, intervals, settings.audit.interval)),
         Worklist(MemoryWorklist(), commits),
         index,
+        Changes(MemoryChangeFeed(memory)),
     )
 
 

@@ -27,23 +27,24 @@ INSERT INTO series (id, institution_id, study_id, uid, modality, series_number, 
     series_description_key, body_part, performed_step_date, instance_count)
 SELECT t.id + m * {INSTANCES_A_SERIES}, t.institution_id, t.id, t.uid || '.' || m, t.modalities, m + 1,
     'AX ' || t.patient_id, 'ax ' || lower(t.patient_id), 'HEAD', t.study_date, {INSTANCES_A_SERIES}
-FROM study t CROSS JOIN generate_series(0, 1) m WHERE t.institution_id = %(institution)s"""
+FROM study t CROSS JOIN generate_series(0, 1) m WHERE t.id BETWEEN %(from)s AND %(to)s"""
 _INSTANCE = f"""
 INSERT INTO instance (id, institution_id, study_id, series_id, uid, sop_class_uid, instance_number, current)
 SELECT s.id + k, s.institution_id, s.study_id, s.id, s.uid || '.' || k, '1.2.840.10008.5.1.4.1.1.2', k + 1, 1
-FROM series s CROSS JOIN generate_series(0, {INSTANCES_A_SERIES - 1}) k WHERE s.institution_id = %(institution)s"""
+FROM series s CROSS JOIN generate_series(0, {INSTANCES_A_SERIES - 1}) k WHERE s.id BETWEEN %(from)s AND %(to)s"""
 _VERSION = """
 INSERT INTO version (instance_id, number, transfer_syntax, digest, size, received_at)
 SELECT id, 1, '1.2.840.10008.1.2.1', '\\x00', 20000, 1700000000000000 FROM instance
-WHERE institution_id = %(institution)s"""
+WHERE id BETWEEN %(from)s AND %(to)s"""
 _COPY = """
 INSERT INTO copy (instance_id, number, copy, tier)
-SELECT id, 1, 0, 'hot' FROM instance WHERE institution_id = %(institution)s"""
+SELECT id, 1, 0, 'hot' FROM instance WHERE id BETWEEN %(from)s AND %(to)s"""
 _RANGE = """
 INSERT INTO "range" (instance_id, number, copy, ordinal, object_id, "offset", length)
-SELECT id, 1, 0, 0, series_id, (id - series_id) * 20000, 20000 FROM instance WHERE institution_id = %(institution)s"""
+SELECT id, 1, 0, 0, series_id, (id - series_id) * 20000, 20000 FROM instance
+WHERE id BETWEEN %(from)s AND %(to)s"""
 _OBJECT = """
-INSERT INTO object (id, store, key) SELECT id, 'store', uid FROM series WHERE institution_id = %(institution)s"""
+INSERT INTO object (id, store, key) SELECT id, 'store', uid FROM series WHERE id BETWEEN %(from)s AND %(to)s"""
 
 
 def copy_rows(data: Path, database: Database) -> None:
@@ -60,10 +61,13 @@ def copy_rows(data: Path, database: Database) -> None:
 
 
 def make_rows(database: Database, institution: int, name: str, studies: range) -> None:
-    """Make so many studies of an institution, of two series of 50 instances each; a patient has two of them."""
-    given = {"institution": institution, "first": studies.start, "last": studies.stop}
+    """Make those studies of an institution, of two series of 50 instances each; a patient has two of them."""
+    keys = {"from": studies.start * INSTANCES_A_STUDY + 1, "to": studies.stop * INSTANCES_A_STUDY}
+    given = {"institution": institution, "first": studies.start, "last": studies.stop, **keys}
     with database.transaction() as connection:
         connection.execute("SET LOCAL statement_timeout = 0")
-        connection.execute("INSERT INTO institution (id, name) VALUES (%s, %s)", (institution, name))
+        connection.execute(
+            "INSERT INTO institution (id, name) VALUES (%s, %s) ON CONFLICT DO NOTHING", (institution, name)
+        )
         for statement in (_STUDY, _SERIES, _INSTANCE, _VERSION, _COPY, _OBJECT, _RANGE):
             connection.execute(statement.encode(), given)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tests.harness.dicom_file import DicomFile, ct, uid
 from tests.harness.dimse_client import SUCCESS, DimseClient, EndedError
+from tests.harness.outages import Outages
 from tests.harness.web_client import FAILURES, WebClient
 
 
@@ -40,6 +41,7 @@ class Load:
     pause: float = 0.0  # seconds from an answer to a sender's next request
     acknowledged: list[DicomFile] = field(default_factory=list)
     sent: dict[str, set[bytes]] = field(default_factory=dict)  # data sets by SOP Instance UID, acknowledged or not
+    outages: Outages = field(default_factory=Outages)
     _answered_at: list[float] = field(default_factory=list)  # monotonic seconds
     _ending: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -92,7 +94,9 @@ class Load:
             self.sent.setdefault(file.instance, set()).add(file.data_set)
         return file
 
-    def _done(self, files: list[DicomFile]) -> None:
+    def _done(self, files: list[DicomFile], begun: float) -> None:
+        if files:
+            self.outages.succeeded(begun)
         with self._lock:
             self.acknowledged += files
             self._answered_at.append(time.monotonic())
@@ -101,15 +105,21 @@ class Load:
     def _by_dimse(self, server: Target, sender: int) -> None:
         rng, number = random.Random(sender), 0
         while not self._ending.is_set():
+            begun = time.monotonic()
             try:
                 with DimseClient(server.dimse) as client:
                     for _ in range(20):
                         number += 1
                         file = self._next(rng, sender, number)
+                        begun = time.monotonic()
                         if client.store(file.instance, file.data_set) == SUCCESS:
-                            self._done([file])
+                            self._done([file], begun)
+                        else:
+                            self.outages.failed(begun)
+                    begun = time.monotonic()
                     client.release()
             except (EndedError, OSError):
+                self.outages.failed(begun)
                 if server.ended():
                     return
                 time.sleep(0.01)
@@ -122,15 +132,19 @@ class Load:
                 number += 1
                 batch.append(self._next(rng, sender, number))
             batch = list({file.instance: file for file in batch}.values())
+            begun = time.monotonic()
             try:
                 with WebClient(server.http) as client:
                     stored = client.stow(*batch).stored
             except FAILURES:
+                self.outages.failed(begun)
                 if server.ended():
                     return
                 time.sleep(0.01)
                 continue
-            self._done([file for file in batch if file.instance in stored])
+            if not stored:
+                self.outages.failed(begun)
+            self._done([file for file in batch if file.instance in stored], begun)
 
 
 def assert_survived(load: Load, acknowledged: list[DicomFile], data_sets: dict[tuple[str, str, int], bytes]) -> int:

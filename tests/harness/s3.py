@@ -3,9 +3,12 @@
 import json
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import obstore
+
+from imagerepo.adapters.objects_s3.access import Access, Way
 from imagerepo.adapters.objects_s3.store import S3Store
 from imagerepo.errors import UnavailableError
 from imagerepo.settings_cluster import Store
@@ -40,6 +43,18 @@ def empty(store: S3Store, institution: str) -> None:
     bucket = store.bucket(institution)
     with suppress(UnavailableError):  # it has no bucket
         store.delete(bucket, [one.key for one in store.list(bucket, "", "")])
+
+
+def put_raw(of: Store, bucket: str, key: str, body: bytes) -> None:
+    """Write over an object, as somebody with the keys of S3 may."""
+    with closing(Access(of)) as access:
+        obstore.put(access.bytes_of(of.endpoints[0], bucket, Way.WRITING), key, body)
+
+
+def raw(of: Store, bucket: str, key: str) -> bytes:
+    """An object's bytes."""
+    with closing(Access(of)) as access:
+        return bytes(obstore.get(access.bytes_of(of.endpoints[0], bucket, Way.READING), key).bytes())
 
 
 @contextmanager

@@ -29,8 +29,9 @@ class Stowed:
 class WebClient:
     """One connection, opened at the first request."""
 
-    def __init__(self, port: int, timeout: float = 60, source: str | None = None) -> None:
-        """`source` is the address to come from; None: the usual one."""
+    def __init__(self, port: int, timeout: float = 60, source: str | None = None, root: str = "") -> None:
+        """`source` is the address to come from; None: the usual one. `root` precedes the path that is stored to."""
+        self._root = root
         comes_from = None if source is None else (source, 0)
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=comes_from)
 
@@ -78,7 +79,7 @@ class WebClient:
 
     def _post(self, body: bytes | Iterator[bytes], size: int) -> Stowed:
         headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(size)}
-        self._connection.request("POST", "/dicom-web/studies", body, headers)
+        self._connection.request("POST", f"{self._root}/dicom-web/studies", body, headers)
         answer = self._connection.getresponse()
         content = answer.read()
         said = json.loads(content) if content.startswith(b"{") else {}

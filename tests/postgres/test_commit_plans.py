@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagerepo.adapters.bundles import feed, journal, reclaim
+from imagerepo.adapters.bundles import compaction_rows, feed, journal, ledger_writing, reclaim, signing
 from imagerepo.adapters.bundles import statements as sql
 from imagerepo.adapters.postgres.database import Database
 from tests.harness import databases
@@ -29,9 +29,21 @@ STATEMENTS = {
     "object": (sql.FIND_OBJECT, ("store", "key")),
     "objects that go": (reclaim._TAKE, (1, 1, 10)),
     "parts that go": (reclaim._FORGET_PARTS, ([1, 2],)),
-    "feed": (feed._SINCE, ("5", "", 10)),
+    "feed": (feed._SINCE, ("5", "", 1, 10)),
     "journal": (journal._IN_ORDER, (1, "", 10)),
     "chains": (journal._BY_CHAIN, ("", "", 1, 10)),
+    "rows for the ledger": (ledger_writing._SINCE, ("default", "5", 1, 10)),
+    "rows that it lacks": (ledger_writing._FIRST_MISSING, ("default",)),
+    "chain at an entry": (ledger_writing._AT, ("default", "writer", 1)),
+    "chains to be signed": (signing._UNSIGNED, (10,)),
+    "where a version lies": (journal._LIES_AT, ("1.2.3", 1, None, "default")),
+    "objects of a series": (compaction_rows._LYING, (1, 1, 1, 1)),
+    "versions of objects": (compaction_rows._HELD, (1, 1, 1, 1, [1, 2])),
+    "moved ranges": (compaction_rows._MOVE, (1, "[]")),
+    "freed objects": (compaction_rows._FREE, (1, "[]")),
+    "verified copies": (compaction_rows._VERIFIED, (1, "[]")),
+    "quiet series": (compaction_rows._QUIET, (1, 1, 10)),
+    "forgotten series": (compaction_rows._FORGET, ([1], [1])),
 }
 
 

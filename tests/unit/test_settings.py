@@ -14,6 +14,7 @@ NUMBERS = [
     "http.idle_timeout",
     "http.send_timeout",
     "http.keep_alive",
+    "http.connection_age",
     "http.max_connections",
     "http.max_parts",
     "http.max_search_results",

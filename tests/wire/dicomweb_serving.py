@@ -61,7 +61,9 @@ def serving(settings: Settings | None = None, commits: type[MemoryCommits] = Mem
     state = ServingState(
         draining=lambda: served.draining, check=repository.index.check, render_metrics=lambda: b"imagerepo_up 1\n"
     )
-    app = make_app(repository, [*dicomweb.routes(repository), *rest.routes(repository), *ui.routes(repository)], state)
+    app = make_app(
+        repository, [*dicomweb.routes(repository), *rest.routes(repository, state), *ui.routes(repository)], state
+    )
     config = uvicorn.Config(
         app,
         http=protocol_class(settings),

@@ -14,7 +14,7 @@ from pydicom.data import get_testdata_file
 from pynetdicom import AE, evt
 from typer.testing import CliRunner, Result
 
-from imagerepo.cli.main import app
+from imagerepo.cli.main import command_line
 from imagerepo.cli.target import resolve
 from imagerepo.dicom.part10 import read_meta
 from imagerepo.errors import BadRequestError, NotFoundError, PeerError
@@ -38,7 +38,7 @@ def sample(name: str) -> str:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
+    return CliRunner().invoke(command_line(), arguments)
 
 
 def said(*arguments: str) -> str:

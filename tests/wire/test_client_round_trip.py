@@ -9,7 +9,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
-from imagerepo.cli.main import app
+from imagerepo.cli.main import command_line
 from imagerepo.dicom.part10 import read_meta
 from imagerepo.errors import PeerError
 from imagerepo.settings import Settings
@@ -52,7 +52,7 @@ def pair() -> Iterator[Pair]:
 
 
 def said(*arguments: str) -> str:
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(command_line(), arguments)
     assert result.exit_code == 0, (result.output, result.exception)
     return result.stdout
 
@@ -96,7 +96,7 @@ def test_find_tells_what_was_sent(pair: Pair) -> None:
 
 
 def test_a_destination_that_is_not_in_the_settings_is_told(pair: Pair) -> None:
-    result = CliRunner().invoke(app, ["move", pair.target, "StudyInstanceUID=1.2", "--to", "NOWHERE"])
+    result = CliRunner().invoke(command_line(), ["move", pair.target, "StudyInstanceUID=1.2", "--to", "NOWHERE"])
     assert isinstance(result.exception, PeerError)
     assert "it does not know the move destination (A801H)" in str(result.exception)
 

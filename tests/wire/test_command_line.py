@@ -1,6 +1,7 @@
 """What the command line says: sentences."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,12 @@ def test_the_greeting_names_addresses_that_can_be_used(listening: str, url: str,
     assert f"curl {url}/dicom-web/studies" in said
     assert f"storescu -v -aec IMAGEREPO {peer} FILE.dcm" in said
     assert ":::" not in said
+
+
+def test_a_command_imports_nothing_that_only_others_need() -> None:
+    program = (
+        "import sys; from imagerepo.cli.main import command_line; command_line(['tasks']); "
+        "print({'pydicom', 'pynetdicom', 'rich.progress'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"

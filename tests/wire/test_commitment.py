@@ -1,7 +1,7 @@
 """Storage Commitment with pynetdicom as the modality: on its own association, on ours, and after a death."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,14 @@ MISSING = ct(99)
 NO_SUCH_INSTANCE, CLASS_CONFLICT, PROCESSING_FAILURE = 0x0112, 0x0119, 0x0110
 
 
-def settings(folder: Path, port: int, **more: object) -> Path:
-    """A file that knows the modality."""
-    node = {"name": "modality", "ae_title": "MODALITY", "host": "127.0.0.1", "port": port, "connect_timeout": 2}
+def settings(folder: Path, ports: Mapping[str, int], **more: object) -> Path:
+    """A file that knows modalities."""
+    nodes = [
+        {"name": name.lower(), "ae_title": name, "host": "127.0.0.1", "port": port, "connect_timeout": 2}
+        for name, port in ports.items()
+    ]
     file = folder / "settings.yaml"
-    file.write_text(yaml.safe_dump({"nodes": [node], "retry": {"first": 0.2, "longest": 0.5}, **more}))
+    file.write_text(yaml.safe_dump({"nodes": nodes, "retry": {"first": 0.2, "longest": 0.5}, **more}))
     return file
 
 
@@ -62,18 +65,16 @@ def pending(server: Server) -> int:
     return int(float(line.split()[-1]))
 
 
-def test_a_modality_that_is_no_node_is_told_on_its_own_association(tmp_path: Path) -> None:
-    with Server(tmp_path / "data", storage__reserve=0) as server:
-        send(server)
-        damage(tmp_path / "data", FILES[2])
-        asked, ears = request([*FILES, MISSING]), Ears()
-        assert ask(server.dimse, asked, stays=20, ears=ears) == SUCCESS
-        told = ears.await_()
-        assert (told.event_type, told.transaction) == (2, asked.TransactionUID)
-        assert told.committed == uids(FILES) - {FILES[2].instance}
-        assert told.failed == {FILES[2].instance: PROCESSING_FAILURE, MISSING.instance: NO_SUCH_INSTANCE}
-        await_(lambda: pending(server) == 0, 5)
-        assert server.stop() == 0
+def test_a_modality_that_is_no_node_is_told_on_its_own_association(plain: Server) -> None:
+    send(plain)
+    damage(plain.data, FILES[2])
+    asked, ears = request([*FILES, MISSING]), Ears()
+    assert ask(plain.dimse, asked, stays=20, ears=ears) == SUCCESS
+    told = ears.await_()
+    assert (told.event_type, told.transaction) == (2, asked.TransactionUID)
+    assert told.committed == uids(FILES) - {FILES[2].instance}
+    assert told.failed == {FILES[2].instance: PROCESSING_FAILURE, MISSING.instance: NO_SUCH_INSTANCE}
+    await_(lambda: pending(plain) == 0, 5)
 
 
 def test_nothing_is_read_for_a_modality_that_has_released(plain: Server) -> None:
@@ -89,40 +90,40 @@ def test_nothing_is_read_for_a_modality_that_has_released(plain: Server) -> None
         assert peer.receive()[0] == RELEASE_RP[0]  # and no report
 
 
-def test_a_modality_that_is_a_node_is_called(tmp_path: Path) -> None:
-    port, ears = free_port(), Ears()
-    with (
-        listening(ears, port),
-        Server(tmp_path / "data", "--config", str(settings(tmp_path, port)), storage__reserve=0) as server,
-    ):
-        send(server)
-        asked = request(FILES)
-        assert ask(server.dimse, asked) == SUCCESS
+def test_a_modality_that_is_a_node_is_called(known: Server, ports: dict[str, int]) -> None:
+    ears, asked = Ears(), request(FILES)
+    with listening(ears, ports["MODALITY"]):
+        assert ask(known.dimse, asked) == SUCCESS
         told = ears.await_()
         assert (told.event_type, told.transaction) == (1, asked.TransactionUID)
         assert (told.committed, told.failed) == (uids(FILES), {})
         wrong = request(FILES[:1], sop_class="1.2.840.10008.5.1.4.1.1.4")
-        assert ask(server.dimse, wrong) == SUCCESS
+        assert ask(known.dimse, wrong) == SUCCESS
         assert ears.await_(2).failed == {FILES[0].instance: CLASS_CONFLICT}
-        await_(lambda: pending(server) == 0, 5)
-        assert server.stop() == 0
+        await_(lambda: pending(known) == 0, 5)
 
 
-def test_a_node_that_wants_it_so_is_told_on_its_own_association(tmp_path: Path) -> None:
-    port, called, own = free_port(), Ears(), Ears()
-    config = settings(tmp_path, port, commitment={"same_association": ["MODALITY"]})
-    with listening(called, port), Server(tmp_path / "data", "--config", str(config), storage__reserve=0) as server:
-        send(server)
-        assert ask(server.dimse, request(FILES), stays=20, ears=own) == SUCCESS
+def test_a_node_that_wants_it_so_is_told_on_its_own_association(known: Server, ports: dict[str, int]) -> None:
+    called, own = Ears(), Ears()
+    with listening(called, ports["SAME"]):
+        assert ask(known.dimse, request(FILES), calling="SAME", stays=20, ears=own) == SUCCESS
         assert own.await_().committed == uids(FILES)
-        await_(lambda: pending(server) == 0, 5)
+        await_(lambda: pending(known) == 0, 5)
         assert (len(own.told), called.told) == (1, [])
-        assert server.stop() == 0
+
+
+def test_a_report_that_is_refused_is_told_again(known: Server, ports: dict[str, int]) -> None:
+    ears = Ears(status=0x0110)
+    with listening(ears, ports["REFUSING"]):
+        assert ask(known.dimse, request(FILES), calling="REFUSING") == SUCCESS
+        ears.await_(2)
+        ears.status = SUCCESS
+        await_(lambda: pending(known) == 0, 10)
 
 
 def test_a_report_comes_though_the_modality_was_away_and_the_server_killed(tmp_path: Path) -> None:
     port, ears = free_port(), Ears()
-    config = str(settings(tmp_path, port))
+    config = str(settings(tmp_path, {"MODALITY": port}))
     asked = request(FILES)
     with Server(tmp_path / "data", "--config", config, storage__reserve=0) as server:
         send(server)
@@ -136,20 +137,6 @@ def test_a_report_comes_though_the_modality_was_away_and_the_server_killed(tmp_p
             await_(lambda: pending(server) == 0, 5)
         assert server.stop() == 0
     assert len(ears.told) == 1
-
-
-def test_a_report_that_is_refused_is_told_again(tmp_path: Path) -> None:
-    port, ears = free_port(), Ears(status=0x0110)
-    with (
-        listening(ears, port),
-        Server(tmp_path / "data", "--config", str(settings(tmp_path, port)), storage__reserve=0) as server,
-    ):
-        send(server)
-        assert ask(server.dimse, request(FILES)) == SUCCESS
-        ears.await_(2)
-        ears.status = SUCCESS
-        await_(lambda: pending(server) == 0, 10)
-        assert server.stop() == 0
 
 
 def test_presence_is_checked_without_reading_all_where_that_is_set(tmp_path: Path) -> None:
@@ -189,6 +176,25 @@ def test_what_cannot_be_asked_is_refused_with_the_standard_s_status(
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory):
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that knows nobody."""
     with Server(tmp_path_factory.mktemp("plain") / "data", storage__reserve=0) as server:
         yield server
+        assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, int]:
+    """Where modalities listen, if they do."""
+    return {name: free_port() for name in ("MODALITY", "SAME", "REFUSING")}
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> Iterator[Server]:
+    """A server that knows modalities, and has the instances."""
+    folder = tmp_path_factory.mktemp("known")
+    config = settings(folder, ports, commitment={"same_association": ["SAME"]})
+    with Server(folder / "data", "--config", str(config), storage__reserve=0) as server:
+        send(server)
+        yield server
+        assert server.stop() == 0

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,62 +51,86 @@ def eventually(claim) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For tests that delete studies of their own."""
+    folder = tmp_path_factory.mktemp("shared") / "data"
+    with Server(folder, workers=2, storage__reserve=0, deletion__reclaim_delay=0) as server:
+        yield server
+        assert server.stop() == 0
+
+
+def deleted(server: Server) -> int:
+    lines = get(server.http, "/metrics")[1].decode().splitlines()
+    name = 'imagerepo_deleted_instances_total{institution="default"}'
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith(name))
+
+
 @pytest.mark.parametrize(
-    ("path", "left"),
+    ("study", "below", "left"),
     [
-        (STUDY, set()),
-        (f"{STUDY}/series/{uid(1, 1)}", {3}),
-        (f"{STUDY}/series/{uid(1, 1)}/instances/{uid(1, 1, 1)}", {2, 3}),
+        (11, "", set()),
+        (12, f"/series/{uid(12, 1)}", {3}),
+        (13, f"/series/{uid(13, 1)}/instances/{uid(13, 1, 1)}", {2, 3}),
     ],
+    ids=["study", "series", "instance"],
 )
 def test_what_a_url_names_is_gone_when_it_is_answered_and_the_rest_is_not(
-    tmp_path: Path, path: str, left: set[int]
+    shared: Server, study: int, below: str, left: set[int]
 ) -> None:
-    files = {number: ct(number, series=1 + number // 3) for number in (1, 2, 3)}
-    with Server(tmp_path / "data", workers=2, storage__reserve=0) as server:
-        send(server, *files.values(), ct(1, variant=1), ct(9, study=2))
-        assert ask(server, "DELETE", f"{path}?reason=consent%20withdrawn") == (204, "")
-        for number, file in files.items():
-            status, body = get(server.http, f"/image/{file.instance}")
-            assert status == (200 if number in left else 404), number
-            if number > 1 and number in left:
-                assert body == file.part10
-        assert get(server.http, f"/image/{ct(9, study=2).instance}")[0] == 200
-        found = json.loads(get(server.http, f"/dicom-web/instances?StudyInstanceUID={uid(1)}")[1] or "[]")
-        assert len(found) == len(left)
-        counted = f'imagerepo_deleted_instances_total{{institution="default"}} {3 - len(left)}.0'
-        assert counted in get(server.http, "/metrics")[1].decode().splitlines()
-        assert ask(server, "DELETE", path)[0] == 404
-        assert server.stop() == 0
-    (entry,) = [one for one in journal(tmp_path / "data") if one["action"] == "delete"]
-    assert (entry["reason"], entry["caller"], entry["study"]) == ("consent withdrawn", "anonymous", uid(1))
+    files = {number: ct(number, study=study, series=1 + number // 3) for number in (1, 2, 3)}
+    other = ct(9, study=10 + study)
+    path = f"/dicom-web/studies/{uid(study)}{below}"
+    before = deleted(shared)
+    send(shared, *files.values(), ct(1, study=study, variant=1), other)
+    assert ask(shared, "DELETE", f"{path}?reason=consent%20withdrawn") == (204, "")
+    for number, file in files.items():
+        status, body = get(shared.http, f"/image/{file.instance}")
+        assert status == (200 if number in left else 404), number
+        if number > 1 and number in left:
+            assert body == file.part10
+    assert get(shared.http, f"/image/{other.instance}")[0] == 200
+    found = json.loads(get(shared.http, f"/dicom-web/instances?StudyInstanceUID={uid(study)}")[1] or "[]")
+    assert len(found) == len(left)
+    assert deleted(shared) - before == 3 - len(left)
+    assert ask(shared, "DELETE", path)[0] == 404
+    entries = [one for one in journal(shared.data) if one["action"] == "delete"]
+    (entry,) = [one for one in entries if one["study"] == uid(study)]
+    assert (entry["reason"], entry["caller"]) == ("consent withdrawn", "anonymous")
     assert entry["instances"] == 3 - len(left)
 
 
-def test_dicomweb_s_own_client_deletes(tmp_path: Path) -> None:
-    with Server(tmp_path / "data", workers=1, storage__reserve=0) as server:
-        send(server, ct(1), ct(2), ct(3, series=2), ct(4, study=2))
-        client = DICOMwebClient(f"{server.url}/dicom-web")
-        client.delete_instance(uid(1), uid(1, 1), uid(1, 1, 1))
-        assert len(client.search_for_instances(uid(1))) == 2
-        client.delete_series(uid(1), uid(1, 1), additional_params={"reason": "wrong patient"})
-        assert len(client.search_for_instances(uid(1))) == 1
-        client.delete_study(uid(1))
-        assert [one["0020000D"]["Value"] for one in client.search_for_studies()] == [[uid(2)]]
+def test_dicomweb_s_own_client_deletes(shared: Server) -> None:
+    send(shared, ct(1, study=31), ct(2, study=31), ct(3, study=31, series=2), ct(4, study=32))
+    client = DICOMwebClient(f"{shared.url}/dicom-web")
+    client.delete_instance(uid(31), uid(31, 1), uid(31, 1, 1))
+    assert len(client.search_for_instances(uid(31))) == 2
+    client.delete_series(uid(31), uid(31, 1), additional_params={"reason": "wrong patient"})
+    assert len(client.search_for_instances(uid(31))) == 1
+    client.delete_study(uid(31))
+    found = {one["0020000D"]["Value"][0] for one in client.search_for_studies()}
+    assert found & {uid(31), uid(32)} == {uid(32)}
 
 
-def test_what_was_deleted_is_stored_anew_when_it_is_sent_again(tmp_path: Path) -> None:
-    file = ct(1)
-    with Server(tmp_path / "data", workers=2, storage__reserve=0, deletion__reclaim_delay=0) as server:
-        for number in (1, 2, 3):
-            with DimseClient(server.dimse) as client:
-                assert client.store(file.instance, file.data_set) == SUCCESS
-            assert get(server.http, f"/image/{file.instance}?version={number}")[0] == 200
-            assert ask(server, "DELETE", STUDY)[0] == 204
-        send(server, file)
-        assert get(server.http, f"/image/{file.instance}")[1] == file.part10
-        assert get(server.http, f"/image/{file.instance}?version=1")[0] == 404
-        assert server.stop() == 0
+def test_what_was_deleted_is_stored_anew_when_it_is_sent_again(shared: Server) -> None:
+    file = ct(1, study=41)
+    for number in (1, 2, 3):
+        with DimseClient(shared.dimse) as client:
+            assert client.store(file.instance, file.data_set) == SUCCESS
+        assert get(shared.http, f"/image/{file.instance}?version={number}")[0] == 200
+        assert ask(shared, "DELETE", f"/dicom-web/studies/{uid(41)}")[0] == 204
+    send(shared, file)
+    assert get(shared.http, f"/image/{file.instance}")[1] == file.part10
+    assert get(shared.http, f"/image/{file.instance}?version=1")[0] == 404
+
+
+def test_a_page_of_another_site_deletes_nothing(shared: Server) -> None:
+    send(shared, ct(1, study=51))
+    connection = http.client.HTTPConnection("127.0.0.1", shared.http, timeout=60)
+    connection.request("DELETE", f"/dicom-web/studies/{uid(51)}", headers={"Origin": "https://example.org"})
+    assert connection.getresponse().status == 403
+    connection.close()
+    assert get(shared.http, f"/image/{ct(1, study=51).instance}")[0] == 200
 
 
 def test_bytes_are_given_back_and_all_else_stays(tmp_path: Path) -> None:
@@ -183,16 +208,6 @@ def test_only_the_roles_delete_and_admin_delete_and_only_admin_holds(tmp_path: P
         assert ask(server, "DELETE", STUDY)[0] == 401
 
 
-def test_a_page_of_another_site_deletes_nothing(tmp_path: Path) -> None:
-    with Server(tmp_path / "data", workers=1, storage__reserve=0) as server:
-        send(server, ct(1))
-        connection = http.client.HTTPConnection("127.0.0.1", server.http, timeout=60)
-        connection.request("DELETE", STUDY, headers={"Origin": "https://example.org"})
-        assert connection.getresponse().status == 403
-        connection.close()
-        assert get(server.http, f"/image/{ct(1).instance}")[0] == 200
-
-
 def test_a_reason_is_asked_for_where_the_setting_says_so(tmp_path: Path) -> None:
     with Server(tmp_path / "data", workers=1, storage__reserve=0, deletion__reason="required") as server:
         send(server, ct(1))
@@ -204,26 +219,36 @@ def test_a_reason_is_asked_for_where_the_setting_says_so(tmp_path: Path) -> None
         assert ask(server, "DELETE", f"{STUDY}?reason=consent")[0] == 204
 
 
-@pytest.mark.parametrize("size", [7 << 20, 40 << 20], ids=["in a segment", "in a file"])
-def test_who_still_reads_what_is_deleted_is_broken_off_rather_than_sent_zeros(tmp_path: Path, size: int) -> None:
-    file = ct(1, size=size)
-    with Server(tmp_path / "data", workers=1, storage__reserve=0, deletion__reclaim_delay=0) as server:
-        send(server, file, ct(2, study=2))
-        reader = socket.create_connection(("127.0.0.1", server.http))
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
-        reader.settimeout(30)
-        reader.sendall(f"GET /image/{file.instance} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        received = bytearray(reader.recv(4096))
-        assert b"200 OK" in received
-        assert ask(server, "DELETE", STUDY)[0] == 204
-        eventually(lambda: "reclaim.done" in server.said())
-        while piece := _more(reader):
-            received += piece
-        reader.close()
-        body = bytes(received).partition(b"\r\n\r\n")[2]
-        assert 0 < len(body) < len(file.part10)
-        assert file.part10.startswith(body)
-        assert get(server.http, f"/image/{ct(2, study=2).instance}")[0] == 200
+@pytest.fixture(scope="module")
+def reclaiming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """It gives back bytes of what this test deletes alone."""
+    folder = tmp_path_factory.mktemp("reclaiming") / "data"
+    with Server(folder, workers=1, storage__reserve=0, deletion__reclaim_delay=0) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("study", "size"), [(1, 7 << 20), (2, 40 << 20)], ids=["in a segment", "in a file"])
+def test_who_still_reads_what_is_deleted_is_broken_off_rather_than_sent_zeros(
+    reclaiming: Server, study: int, size: int
+) -> None:
+    file, other = ct(1, study=study, size=size), ct(1, study=10 + study)
+    send(reclaiming, file, other)
+    before = reclaiming.said().count("reclaim.done")
+    reader = socket.create_connection(("127.0.0.1", reclaiming.http))
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+    reader.settimeout(30)
+    reader.sendall(f"GET /image/{file.instance} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    received = bytearray(reader.recv(4096))
+    assert b"200 OK" in received
+    assert ask(reclaiming, "DELETE", f"/dicom-web/studies/{uid(study)}")[0] == 204
+    eventually(lambda: reclaiming.said().count("reclaim.done") > before)
+    while piece := _more(reader):
+        received += piece
+    reader.close()
+    body = bytes(received).partition(b"\r\n\r\n")[2]
+    assert 0 < len(body) < len(file.part10)
+    assert file.part10.startswith(body)
+    assert get(reclaiming.http, f"/image/{other.instance}")[0] == 200
 
 
 def _more(reader: socket.socket) -> bytes:

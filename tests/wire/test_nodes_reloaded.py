@@ -6,7 +6,7 @@ from pathlib import Path
 from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
-from imagerepo.cli.main import app
+from imagerepo.cli.main import command_line
 from imagerepo.dimse.client import levels, query
 from imagerepo.dimse.client.association import Connection
 from imagerepo.dimse.client.levels import QueryLevel, Root
@@ -33,7 +33,7 @@ def test_a_node_that_is_entered_is_a_destination_within_ten_seconds(tmp_path: Pa
         # Opened before the change, and used after it.
         Connection.open(Peer("we", "IMAGEREPO", "127.0.0.1", server.dimse), "OURS", contexts) as connection,
     ):
-        sent = CliRunner().invoke(app, ["send", f"IMAGEREPO@127.0.0.1:{server.dimse}", str(path)])
+        sent = CliRunner().invoke(command_line(), ["send", f"IMAGEREPO@127.0.0.1:{server.dimse}", str(path)])
         assert sent.exit_code == 0, sent.output
 
         def moved() -> bool:

@@ -164,6 +164,47 @@ def test_the_longest_lists_that_are_searched_are_served(server: Server) -> None:
         assert b"at the most" in body
 
 
+def answered(connection: socket.socket, path: bytes) -> bytes:
+    """The head of an answer whose body has come as a whole."""
+    connection.sendall(GET % path)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(65536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(re.search(rb"content-length: (\d+)", head)[1])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head
+
+
+def test_connections_that_are_old_end_with_an_answer_that_says_so(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", workers=1, storage__reserve=0, http__connection_age=1) as running:
+        with WebClient(running.http) as client:
+            assert client.stow(LARGE).status == 200
+        with contextlib.ExitStack() as opened:
+            left = [opened.enter_context(connect(running)) for _ in range(8)]
+            while left:
+                for one in list(left):
+                    head = answered(one, b"/readyz")
+                    assert head.startswith(b"HTTP/1.1 200 ")
+                    if b"connection: close" in head:
+                        assert one.recv(1) == b""
+                        left.remove(one)
+                time.sleep(0.02)
+        assert ended(running, "age") >= 8
+        # An answer that takes longer is not cut.
+        with connect(running) as connection:
+            connection.sendall(GET % f"/image/{LARGE.instance}".encode())
+            time.sleep(1.2)
+            answer, wanted = bytearray(), LARGE.part10
+            while not answer.endswith(wanted[-1024:]):
+                answer += connection.recv(65536)
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert body == wanted
+            assert b"connection: close" not in head
+            assert b"connection: close" in answered(connection, b"/readyz")
+
+
 def test_workers_may_open_what_their_connections_need(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))

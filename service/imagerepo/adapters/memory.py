@@ -12,8 +12,9 @@ from threading import RLock
 
 from imagerepo.adapters.memory_search import StoredInstance, patient_differs, search
 from imagerepo.adapters.segments.decide import Decision, History, Known, decide
-from imagerepo.errors import DamagedError, HeldError, NotFoundError
+from imagerepo.errors import DamagedError, ForgottenError, HeldError, NotFoundError
 from imagerepo.model.arrival import Buffer, InMemory, Spooled
+from imagerepo.model.change import Change, ChangeKind
 from imagerepo.model.events import (
     Action,
     ChangeRequest,
@@ -28,9 +29,15 @@ from imagerepo.model.instance import Copy, Range, Version
 from imagerepo.model.query import Found, Query
 from imagerepo.model.scope import Scope
 from imagerepo.model.tier import Tier
+from imagerepo.ports.feed import ChangePage, Mark, Marks
 from imagerepo.ports.index import Holdings
 
 STORE = "memory"
+_KINDS = {
+    Action.DELETE: ChangeKind.DELETED,
+    Action.HOLD: ChangeKind.HELD,
+    Action.RELEASE: ChangeKind.RELEASED,
+}
 _PAGE = 3  # entities: few, so that whoever pages is seen to
 
 
@@ -43,6 +50,7 @@ class Memory:
     journal: list[Request] = field(default_factory=list[Request])
     gone: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])  # last version numbers
     holds: dict[tuple[str, str], Hold] = field(default_factory=dict[tuple[str, str], Hold])  # by study
+    changes: list[tuple[str, Change]] = field(default_factory=list[tuple[str, Change]])  # by institution
     positions: Iterator[int] = field(default_factory=lambda: count(1))
     lock: RLock = field(default_factory=RLock)
 
@@ -121,6 +129,7 @@ class MemoryCommits:
             self._memory.instances[institution, attributes.instance_uid] = known
         known.versions.append((self._version(request, decided.version), attributes))
         self._memory.journal.append(request)
+        self._tell(request, ChangeKind.STORED, version=decided.version)
         siblings = _in_study(self._memory.of(institution), attributes.study_uid)
         return Committed(CommitKind.STORED, decided.version, patient_differs=patient_differs(siblings))
 
@@ -143,7 +152,26 @@ class MemoryCommits:
                 memory.gone[institution, one.instance_uid] = one.number
                 del memory.instances[institution, one.instance_uid]
         memory.journal.append(request)
+        self._tell(request, _KINDS[request.action], instances=len(doomed) if request.action is Action.DELETE else 0)
         return Committed(CommitKind.CHANGED, instances=len(doomed))
+
+    def _tell(
+        self, request: StoreRequest | ChangeRequest, kind: ChangeKind, version: int = 0, instances: int = 0
+    ) -> None:
+        of = request.attributes if isinstance(request, StoreRequest) else request
+        change = Change(
+            id=str(len(self._memory.changes)),
+            kind=kind,
+            at=request.received_at if isinstance(request, StoreRequest) else request.at,
+            caller=request.caller.name,
+            study_uid=of.study_uid,
+            series_uid=of.series_uid,
+            instance_uid=of.instance_uid,
+            version=version,
+            instances=instances,
+            reason="" if isinstance(request, StoreRequest) else request.reason,
+        )
+        self._memory.changes.append((request.caller.institution, change))
 
     def _version(self, request: StoreRequest, number: int) -> Version:
         key = str(len(self._memory.objects))
@@ -218,6 +246,32 @@ class MemoryObjects:
         """All of it is in memory."""
 
 
+class MemoryChangeFeed:
+    """ports.feed.ChangeFeed: a mark counts all changes before it."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def now(self, institution: str) -> Marks:  # noqa: ARG002 - one list for all
+        """Behind all that there is."""
+        return {STORE: Mark("", len(self._memory.changes))}
+
+    def since(self, institution: str, marks: Marks, limit: int) -> ChangePage:
+        """What changed after `marks`. Raises ForgottenError."""
+        begin = marks.get(STORE, Mark("", 0)).position
+        with self._memory.lock:
+            if begin > len(self._memory.changes):
+                raise ForgottenError(f"there are {len(self._memory.changes)} changes, not {begin}")
+            page = self._memory.changes[begin : begin + limit]
+            found = [change for owner, change in page if owner == institution]
+            end = begin + len(page)
+            return ChangePage(found, {STORE: Mark("", end)}, end < len(self._memory.changes))
+
+    def stamps(self, institutions: Sequence[str]) -> Mapping[str, str]:
+        """How many there are."""
+        return dict.fromkeys(institutions, str(len(self._memory.changes)))
+
+
 class MemoryHolds:
     """ports.holds.Holds."""
 
@@ -287,6 +341,9 @@ class MemoryIndex:
         """The position of the instance that arrived last."""
         with self._memory.lock:
             return max((one.position for one in self._memory.instances.values()), default=0)
+
+    def settle(self) -> None:
+        """Nothing."""
 
     def study_of(self, scope: Scope) -> str:
         """The study that holds a series or instance. Raises NotFoundError."""

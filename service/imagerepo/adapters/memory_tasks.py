@@ -123,6 +123,12 @@ class MemoryTasks:
             for one in ids:
                 self._tasks.pop(one, None)
 
+    def renew(self, task: int, payload: str, due: datetime) -> None:
+        """A step of it is done."""
+        with self._lock:
+            self.give_back([task])
+            self._tasks[task] = replace(self._tasks[task], attempts=0, problem="", payload=payload, due_at=due)
+
     def postpone(self, task: int, due: datetime, problem: str) -> None:
         """An attempt failed."""
         with self._lock:

@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from imagerepo.errors import SettingsError
 
@@ -22,6 +23,7 @@ def upgrade(database: Path, migrations: Path, what: str) -> None:
 
     Raises:
         SettingsError: it is of a newer program.
+        sqlite3.Error: it cannot be read or written; as SQLite said it, since nobody else needs SQLAlchemy.
     """
     engine = create_engine(f"sqlite:///{database}")
     # The driver's own way commits after each table: a process that died between two would leave half a schema.
@@ -34,6 +36,10 @@ def upgrade(database: Path, migrations: Path, what: str) -> None:
             config.attributes["connection"] = connection
             _refuse_newer(connection, config, what)
             command.upgrade(config, "head")
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise error.orig from None
+        raise
     finally:
         engine.dispose()
 

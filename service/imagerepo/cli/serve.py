@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from imagerepo.cli import samples as sample_files
 from imagerepo.errors import ForbiddenError
 from imagerepo.processes import logs
 from imagerepo.processes import serve as process
@@ -44,6 +43,9 @@ def serve(
 
 
 def _load_samples(where: Addresses) -> None:
+    # It takes a second, and few want them.
+    from imagerepo.cli import samples as sample_files  # noqa: PLC0415
+
     try:
         stored, refused = sample_files.send((_reached(where.http[0]), where.http[1]))
     except ForbiddenError as error:

@@ -1,4 +1,4 @@
-"""`imagerepo tasks`: deferred work, such as what waits to be forwarded."""
+"""`imagerepo tasks`: deferred work, such as what waits to be forwarded, or to be put in order."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,9 @@ app = typer.Typer(help="Deferred work: what waits to be forwarded or reported, a
 _Data = Annotated[Path | None, typer.Option(help="Data folder.", show_default="data")]
 _Config = Annotated[Path | None, typer.Option(help="Settings file (YAML).", envvar="IMAGEREPO_CONFIG")]
 _Kind = Annotated[TaskKind | None, typer.Option(help="Only of this kind.")]
-_Queue = Annotated[str | None, typer.Option(help="Only of this queue: a destination, or INSTITUTION/AE for reports.")]
+_Queue = Annotated[
+    str | None, typer.Option(help="Only of this queue: a destination, INSTITUTION/AE for reports, an institution.")
+]
 _State = Annotated[TaskState | None, typer.Option(help="Only in this state.")]
 _Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Tasks by number.", show_default=False)]
 

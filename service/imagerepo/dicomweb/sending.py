@@ -7,24 +7,21 @@ Source: PS3.18 section 10.5 (Store Transaction), Tables 10.5.3-1 (status codes) 
 
 import http.client
 import json
-import socket
-import ssl
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from imagerepo.errors import PeerError, PeerFailure, SettingsError
+from imagerepo.errors import PeerError, PeerFailure
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.model.instance import Version
-from imagerepo.model.peer import PeerTls
 from imagerepo.model.web_peer import WebPeer
 from imagerepo.ports.peers import Sent
-from imagerepo.tls.client import client_context
+from imagerepo.web.outgoing import connected, telling
 
+_SETTING: Final = "forwarding.stow[]"
 _PIECE: Final = 640 << 10  # bytes read and sent at a time
 _ANSWER: Final = 1 << 20  # bytes of the longest answer that is looked at
 _SHOWN: Final = 200  # characters of an answer in a sentence
@@ -90,7 +87,7 @@ class WebSending:
         return self._send(version)
 
     def _send(self, version: Version) -> Sent:
-        with _telling(self._peer, "sending an instance"):
+        with self._telling("sending an instance"):
             self._write(version)
             response = self._connection.getresponse()
             answer = response.read(_ANSWER)
@@ -111,10 +108,14 @@ class WebSending:
         if self._token:
             connection.putheader("Authorization", f"Bearer {self._token}")
         connection.endheaders(head)
+        seal = self._retrieve.seal(version, 0)
         try:
             for offset in range(0, version.size, _PIECE):
                 piece = self._retrieve.read(version, offset, min(_PIECE, version.size - offset))
                 self._retrieve.check((version,), self._generation)
+                seal.add(piece)
+                if offset + len(piece) == version.size:
+                    seal.close()
                 connection.send(piece)
             connection.send(tail)
         except (BrokenPipeError, ConnectionResetError):
@@ -135,24 +136,11 @@ class WebSending:
         return Sent(reason or _CANNOT_UNDERSTAND, f"HTTP {status}" + ("" if reason else f": {shown}"))
 
     def _connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self._peer.url)
-        host = parts.hostname or ""
-        with _telling(self._peer, "connecting"):
-            if parts.scheme == "https":
-                context = self._context(host)
-                made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                    host, parts.port, timeout=self._peer.timeout, context=context
-                )
-            else:
-                made = http.client.HTTPConnection(host, parts.port, timeout=self._peer.timeout)
-            made.connect()
-        return made
+        with self._telling("connecting"):
+            return connected(self._peer.url, self._peer.ca, self._peer.timeout, _SETTING)
 
-    def _context(self, host: str) -> ssl.SSLContext:
-        try:
-            return client_context(PeerTls(self._peer.ca, None, None, host), "forwarding.stow[]")
-        except SettingsError as error:
-            raise PeerError(f"{self._peer}: {error}", PeerFailure.REJECTED) from error
+    def _telling(self, doing: str) -> AbstractContextManager[None]:
+        return telling(self._peer, self._peer.timeout, doing, _SETTING)
 
     def _read_token(self) -> str:
         file = self._peer.token_file
@@ -165,26 +153,6 @@ class WebSending:
                 f"{self._peer}: the token cannot be read from {file} (setting forwarding.stow[].token_file): {error}",
                 PeerFailure.REJECTED,
             ) from error
-
-
-@contextmanager
-def _telling(peer: WebPeer, doing: str) -> Generator[None]:
-    """Turn what goes wrong with a connection into what it means."""
-    try:
-        yield
-    except ssl.SSLError as error:
-        raise PeerError(f"{peer}: no agreement over TLS: {error}", PeerFailure.TLS) from error
-    except TimeoutError as error:
-        raise PeerError(
-            f"{peer} was silent for {peer.timeout:g} s while {doing} (setting forwarding.stow[].timeout)",
-            PeerFailure.SILENT,
-        ) from error
-    except (ConnectionRefusedError, socket.gaierror) as error:
-        raise PeerError(f"{peer} cannot be reached: {error}", PeerFailure.UNREACHABLE) from error
-    except (OSError, http.client.RemoteDisconnected) as error:
-        raise PeerError(f"{peer} ended the connection while {doing}: {error}", PeerFailure.ABORTED) from error
-    except http.client.HTTPException as error:
-        raise PeerError(f"{peer} does not speak HTTP: {error!r}", PeerFailure.MALFORMED) from error
 
 
 def _has(answer: bytes, instance_uid: str) -> bool:

@@ -116,7 +116,7 @@ class StoredDataSet:
         """PDUs in batches, each lent or read when it is asked for.
 
         Raises:
-            DamagedError: the bytes cannot be read.
+            DamagedError: the bytes cannot be read, or are not what was stored.
             NotFoundError: the version was deleted meanwhile.
         """
         version = self.version
@@ -153,13 +153,17 @@ class StoredDataSet:
         retrieve, version, end = self.retrieve, self.version, self.version.size
         with self.rooms.room() as room:
             view = room.lay_out(framing)
+            seal = retrieve.seal(version, at)
             while at < end:
                 size = min(len(view), end - at)
                 before = retrieve.generation()
                 retrieve.fill(view[:size], version, at)
                 retrieve.check((version,), known)
                 known = before
+                seal.add(view[:size])
                 at += size
+                if at == end:
+                    seal.close()
                 if at < end:
                     retrieve.expect(((version, at, min(AHEAD, end - at)),))
                 yield size, room.pdus(size, 0 if at < end else LAST)

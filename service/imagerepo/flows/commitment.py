@@ -44,11 +44,15 @@ class Inspection:
             institution: whose instances.
             transaction: what is asked.
             look: called before each instance is read; what it raises ends the inspection.
+
+        Raises:
+            UnavailableError: the index cannot be asked.
         """
         failures: dict[Reference, Failure | None] = {}
         for reference in dict.fromkeys(transaction.references):
             look()
             failures[reference] = self._failure(institution, reference)
+        self._retrieve.settle()
         committed: list[Reference] = []
         failed: list[tuple[Reference, Failure]] = []
         for reference in transaction.references:

@@ -7,11 +7,12 @@ From then on the store is told of the batches behind it too, and brings them nea
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from imagerepo.flows.batches import Batch
+from imagerepo.model.instance import Range, Version
 from imagerepo.ports.objects import Objects
 
 _TOLD: Final = 16
@@ -19,12 +20,16 @@ _TOLD: Final = 16
 
 _Piece = tuple[Batch, memoryview]
 
+Fill = Callable[[Range, memoryview, Sequence[Version]], None]
+"""Fills room with a range of one of the versions. Raises DamagedError, NotFoundError."""
+
 
 class Reader:
     """The batches of one answer in memory, one after another."""
 
-    def __init__(self, objects: Objects, planned: Iterator[Batch]) -> None:
+    def __init__(self, objects: Objects, fill: Fill, planned: Iterator[Batch]) -> None:
         self._objects = objects
+        self._fill = fill
         self._planned = planned
         self._told: deque[Batch] = deque()
         self._tells = False  # once something had to be waited for
@@ -32,7 +37,7 @@ class Reader:
         self._next: tuple[_Piece, asyncio.Future[None] | None] | None = None  # begun: its reading, if it is waited for
 
     async def next(self) -> _Piece | None:
-        """The next batch and its bytes; None after the last. Raises DamagedError."""
+        """The next batch and its bytes; None after the last. Raises DamagedError, NotFoundError."""
         begun = self._next or self._begin()
         self._next = None
         if begun is None:
@@ -75,7 +80,7 @@ class Reader:
         if len(batch.ranges) > 1:
             self._objects.expect(where for _, where in batch.ranges)  # together, rather than one after another
         for at, where in batch.ranges:
-            self._objects.read_into(where, view[at : at + where.length])
+            self._fill(where, view[at : at + where.length], batch.versions)
 
 
 def _seen(reading: asyncio.Future[None]) -> None:

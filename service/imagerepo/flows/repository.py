@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from imagerepo.flows.access import Access
 from imagerepo.flows.audit import Audit
 from imagerepo.flows.blocking_audit import BlockingAudit
+from imagerepo.flows.changes import Changes
 from imagerepo.flows.commitment import Commitments
 from imagerepo.flows.deletion import Deletion
 from imagerepo.flows.ingest.ingest import Ingest
@@ -36,3 +37,4 @@ class Repository:
     blocking_audit: BlockingAudit  # the same for threads that block
     worklist: Worklist
     index: Index
+    changes: Changes

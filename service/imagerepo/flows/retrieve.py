@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
 from imagerepo import telemetry
-from imagerepo.flows.batches import Part, batches, piece, ranges_of
+from imagerepo.flows.batches import Extent, Part, batches, piece, ranges_of
 from imagerepo.flows.reading import Reader
+from imagerepo.flows.sealing import TRUSTING, Seal, Sealed, Seals
+from imagerepo.flows.whereabouts import Whereabouts
 from imagerepo.model.caller import Caller
 from imagerepo.model.instance import Version
 from imagerepo.model.scope import Scope
@@ -18,9 +20,12 @@ PAGE = 500  # versions looked up at a time
 class Retrieve:
     """Finds versions and streams their bytes."""
 
-    def __init__(self, index: Index, objects: Objects) -> None:
+    def __init__(self, index: Index, objects: Objects, seals: Seals = TRUSTING) -> None:
+        """`seals`: what is read is held against."""
         self._index = index
+        self._seals = seals
         self._objects = objects
+        self._whereabouts = Whereabouts(index, objects)
         self._answers = 0  # that are streamed now, by the event loop
 
     def version(self, scope: Scope) -> Version:
@@ -35,6 +40,10 @@ class Retrieve:
             yield [version for _, version in page]
             if len(page) < PAGE:
                 return
+
+    def settle(self) -> None:
+        """Return once what was found before may be vouched for; blocks. Raises UnavailableError."""
+        self._index.settle()
 
     def study_of(self, scope: Scope) -> str:
         """The Study Instance UID that holds what `scope` names. Raises NotFoundError."""
@@ -51,15 +60,19 @@ class Retrieve:
 
         Raises:
             NotFoundError: one of the versions was deleted meanwhile.
+            DamagedError: bytes are missing, or not what was stored.
         """
         generation = self._objects.generation()
-        reader = Reader(self._objects, batches(parts, lambda: piece(self._answers)))
+        sealed = Sealed(self._seals)
+        planned = batches(sealed.noted(parts), lambda: piece(self._answers))
+        reader = Reader(self._objects, self._whereabouts.read_into, planned)
         self._answers += 1
         try:
             while (read := await reader.next()) is not None:
                 batch, view = read
                 if self._objects.generation() != generation:
                     await asyncio.to_thread(self.check, batch.versions, generation)
+                sealed.look(batch, view)
                 for tier, size in batch.stored.items():
                     telemetry.bytes_retrieved(caller.institution, tier).inc(size)
                 yield view
@@ -69,14 +82,18 @@ class Retrieve:
 
     def read(self, version: Version, offset: int, length: int) -> bytes:
         """Some bytes of a version's Part 10 file; blocks. For headers and the like: held whole in memory."""
-        return b"".join(self._objects.read(where) for where in ranges_of(version, offset, length))
+        return b"".join(self._whereabouts.read(where, (version,)) for where in ranges_of(version, offset, length))
 
     def fill(self, room: memoryview, version: Version, offset: int) -> None:
         """Fill `room` with bytes of a version's Part 10 file from `offset` on; blocks. Raises DamagedError."""
         at = 0
         for where in ranges_of(version, offset, len(room)):
-            self._objects.read_into(where, room[at : at + where.length])
+            self._whereabouts.read_into(where, room[at : at + where.length], (version,))
             at += where.length
+
+    def seal(self, version: Version, offset: int) -> Seal:
+        """For who reads a version's file by `read` or `fill` from `offset` to its end."""
+        return self._seals.of(Extent(version, offset, version.size - offset))
 
     def lend(self, version: Version, offset: int, length: int) -> memoryview | None:
         """A view of bytes of a version's Part 10 file for the kernel to send; see ports.objects.Objects.lend.

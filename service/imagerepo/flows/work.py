@@ -67,6 +67,11 @@ class Attempts:
         else:
             self._tasks.postpone(task.id, later(self._delay(task.attempts)), problem)
 
+    def task_hopeless(self, task: Task, problem: str) -> None:
+        """Park it at once: trying again would not help."""
+        log.error("task.parked", extra={"task": task.id, "kind": task.kind, "queue": task.queue, "reason": problem})
+        self._tasks.park(task.id, problem)
+
     def task_kept(self, task: Task, problem: str) -> None:
         """Try it again later, without end: it was the destination that failed, over this task or not."""
         self._tasks.postpone(task.id, later(self._delay(task.attempts)), problem)

@@ -10,6 +10,11 @@ class TaskKind(StrEnum):
 
     FORWARD = "forward"
     COMMITMENT = "commitment"
+    WEBHOOK = "webhook"  # what changed, to who is to be told
+    COMPACT = "compact"  # instances that lie alone, into bundles
+    SWEEP = "sweep"  # objects that no row names
+    SCRUB = "scrub"  # whether bytes are still what was stored
+    REINDEX = "reindex"  # attributes, read again from the bytes
 
 
 class TaskState(StrEnum):

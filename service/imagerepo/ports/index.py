@@ -73,6 +73,14 @@ class Index(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Return once what was read before is as safe as what was committed: to be vouched for. Blocks.
+
+        Raises:
+            UnavailableError: it may not be yet.
+        """
+        ...
+
     def study_of(self, scope: Scope) -> str:
         """The Study Instance UID that holds a series or instance. Raises NotFoundError."""
         ...

@@ -85,6 +85,13 @@ class Tasks(Protocol):
         """They are done."""
         ...
 
+    def renew(self, task: int, payload: str, due: datetime) -> None:
+        """A step of it is done; it goes on at `due` as `payload` says, as if none had failed.
+
+        Unless it has gone to another owner since.
+        """
+        ...
+
     def postpone(self, task: int, due: datetime, problem: str) -> None:
         """An attempt at it failed; it is tried again at `due`, unless it has gone to another owner since."""
         ...

@@ -69,7 +69,9 @@ async def _serve(me: Child) -> None:
         check=parts.check,
         render_metrics=lambda: metrics.render(shape.metrics, repository.index, parts.tasks, parts.check),
     )
-    app = make_app(repository, [*dicomweb.routes(repository), *rest.routes(repository), *ui.routes(repository)], state)
+    app = make_app(
+        repository, [*dicomweb.routes(repository), *rest.routes(repository, state), *ui.routes(repository)], state
+    )
     settings = me.spec.settings
     make = protocol_class(settings)
     server = _Server(

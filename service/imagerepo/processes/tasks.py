@@ -6,12 +6,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
-from imagerepo.model.task import Queue, Task
+from imagerepo.model.task import Queue, Task, TaskKind
 from imagerepo.ports.tasks import Selection, Tasks
 from imagerepo.processes import assembly
 from imagerepo.settings import Settings
 
 _PAGE: Final = 500
+_SENT: Final = {TaskKind.FORWARD, TaskKind.COMMITMENT}
 
 
 def opened(settings: Settings) -> Tasks:
@@ -30,7 +31,7 @@ def found(tasks: Tasks, selection: Selection, limit: int) -> Iterator[Task]:
 
 def queue_as_text(queue: Queue) -> str:
     """One line about a queue."""
-    line = f"{queue.kind} to {queue.name}: {queue.waiting} waiting, {queue.parked} parked"
+    line = f"{_place(queue.kind, queue.name)}: {queue.waiting} waiting, {queue.parked} parked"
     if queue.due_at is None:
         return line
     seconds = max(0.0, (queue.due_at - datetime.now(UTC)).total_seconds())
@@ -39,8 +40,12 @@ def queue_as_text(queue: Queue) -> str:
 
 def task_as_text(task: Task) -> str:
     """One line about a task."""
-    line = f"{task.id} {task.state} {task.kind} to {task.queue} {task.name}"
+    line = f"{task.id} {task.state} {_place(task.kind, task.queue)} {task.name}"
     return f"{line}: failed {task.attempts} times: {task.problem}" if task.attempts else line
+
+
+def _place(kind: TaskKind, queue: str) -> str:
+    return f"{kind} {'to' if kind in _SENT else 'of'} {queue}"
 
 
 def as_json(queues: Sequence[Queue], tasks: Iterator[Task]) -> str:

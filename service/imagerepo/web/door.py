@@ -27,6 +27,7 @@ class Ending(StrEnum):
     HEADER_LIMIT = "header_limit"  # they were too long
     MALFORMED = "malformed"  # what came was not HTTP
     CONNECTION_LIMIT = "connection_limit"  # there were too many
+    AGE = "age"  # it was old, and its client may be better served elsewhere; it ended with an answer
 
 
 def count_ending(reason: Ending) -> None:

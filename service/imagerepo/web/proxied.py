@@ -1,7 +1,8 @@
 """uvicorn's HTTP connection with what a public server needs before a request is one.
 
 A trusted balancer's PROXY protocol header names the sender; headers that do not end, or are too long,
-end the connection, and so does a client that takes nothing of its answer.
+end the connection, and so does a client that takes nothing of its answer. A connection that has become old ends with
+an answer, which says so: its client's next one may be led to a replica that has less to do.
 
 Source: The PROXY protocol, section 2.2 (haproxy.org, proxy-protocol.txt).
 """
@@ -9,6 +10,8 @@ Source: The PROXY protocol, section 2.2 (haproxy.org, proxy-protocol.txt).
 import asyncio
 import fcntl
 import logging
+import math
+import random
 import socket
 import struct
 import termios
@@ -34,6 +37,7 @@ _PIPELINED: Final = 32  # requests that may wait on a connection for the one bef
 _LINGER: Final = 1.0  # seconds for a refused sender to see why
 _HEADERS_LIMIT: Final = 64 << 10  # bytes of a request's line and headers
 _LOOKS: Final = 4  # at each connection within the time that its client has
+_YOUNGEST: Final = 0.5  # of the age at which connections end: those that came together do not end together
 _LOOK_AFTER: Final = 5.0  # seconds between them at the most
 _NOT_HTTP: Final = (
     "this is not an HTTP/1.1 request (RFC 9112): TLS has a port of its own (setting tls.listen), and so has DIMSE "
@@ -48,6 +52,7 @@ class GuardedProtocol(HttpToolsProtocol):
     trusted: Networks = ()  # networks of balancers
     patience: float = 60.0  # seconds for a request's headers to come
     send_patience: float = 60.0  # seconds for a client to take something of its answer
+    age: float = math.inf  # seconds after which a connection ends with an answer
     door: Door  # of the process
     secured: Secured | None = None  # over TLS; set before the connection is made
 
@@ -68,6 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refused = False  # the rest of what is sent is not looked at
         self._left = 0  # bytes that the client had not taken when it was last looked at
         self._left_since = 0.0  # on the loop's clock
+        self._old_from = math.inf  # likewise
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         """Begin."""
@@ -79,6 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.client = (self.secured.address, 0)
         elif self.client is not None and within(self.client[0], self.trusted):
             self._proxy_header = bytearray()
+        self._old_from = self.loop.time() + self.age * random.uniform(_YOUNGEST, 1.0)  # noqa: S311 - spreads load
         if not self.door.enter(self):
             self.app = self.door.narrow(self.app)
         self._await_headers()
@@ -153,6 +160,18 @@ class GuardedProtocol(HttpToolsProtocol):
         """A request has come as a whole; it may have been answered, and refused, long before."""
         self._in_message = False
         super().on_message_complete()
+        if self.loop.time() >= self._old_from:
+            self._part()
+
+    def _part(self) -> None:
+        """Have the answer to the request that has come be the last one, and say so (RFC 9112 section 9.6).
+
+        Whoever still sends when the connection is closed might never see the answer; so not while a request comes.
+        """
+        cycle = self._latest()
+        if cycle is not None and cycle.keep_alive and not cycle.response_started:
+            cycle.keep_alive = False
+            count_ending(Ending.AGE)
 
     def _grow(self, size: int) -> None:
         self._header_size += size
@@ -275,6 +294,7 @@ def protocol_class(settings: Settings) -> type[GuardedProtocol]:
             "trusted": networks(settings.trusted_proxies),
             "patience": settings.http.idle_timeout,
             "send_patience": settings.http.send_timeout,
+            "age": settings.http.connection_age or math.inf,
             "door": Door(settings.http.max_connections),
         },
     )

@@ -8,7 +8,7 @@ import pytest
 from imagerepo.adapters.memory import Memory, MemoryCommits, MemoryIndex, MemoryObjects
 from imagerepo.errors import DamagedError
 from imagerepo.flows.batches import Extent, batches
-from imagerepo.flows.reading import Reader
+from imagerepo.flows.reading import Fill, Reader
 from imagerepo.model.instance import Range, Version
 from imagerepo.model.scope import Scope
 from tests.harness.dicom_file import ct
@@ -50,13 +50,20 @@ def memory() -> Memory:
     return memory
 
 
+def fill_from(objects: MemoryObjects) -> Fill:
+    """Reads what nobody moves."""
+    return lambda where, room, _: objects.read_into(where, room)
+
+
 def versions(memory: Memory) -> Iterator[Version]:
     for _, version in MemoryIndex(memory).versions(Scope("default", study_uid=FILES[0].study), 0, 100):
         yield version
 
 
 def reader(memory: Memory, objects: MemoryObjects) -> Reader:
-    return Reader(objects, batches(Extent(version, 0, version.size) for version in versions(memory)))
+    return Reader(
+        objects, fill_from(objects), batches(Extent(version, 0, version.size) for version in versions(memory))
+    )
 
 
 async def pieces(reading: Reader) -> AsyncIterator[memoryview]:
@@ -126,7 +133,10 @@ def test_small_ones_of_one_batch_are_asked_for_together() -> None:
     MemoryCommits(memory).commit([store(file) for file in files])
     found = list(MemoryIndex(memory).versions(Scope("default", study_uid=files[0].study), 0, 100))
     disk = Disk(memory, lambda _: False)
-    read(Reader(disk, batches(Extent(version, 0, version.size) for _, version in found)), lambda _: None)
+    read(
+        Reader(disk, fill_from(disk), batches(Extent(version, 0, version.size) for _, version in found)),
+        lambda _: None,
+    )
     assert disk.expected == [where for _, version in found for where in version.copy.ranges]
 
 

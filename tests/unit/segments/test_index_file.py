@@ -92,15 +92,16 @@ def rebuild_killed(data: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> bool
     return os.WIFSIGNALED(status)
 
 
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.long)])
 def test_a_rebuild_that_is_killed_leaves_the_old_index_or_the_new_one_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
     kept = tmp_path / "kept"
     without_last_rows(kept)
     expected = sorted([*all_files(), ct(100).instance])
-    at, data = 0, tmp_path / "data"
+    at, data = 1 - stride, tmp_path / "data"
     while True:
-        at += 1
+        at += stride
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(kept, data)
         killed = rebuild_killed(data, at, monkeypatch)

@@ -7,8 +7,9 @@ final version, which the journal has.
 
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from imagerepo.adapters.segments import format as segment_format
@@ -37,6 +38,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """The bytes of an instance, and what the object says of them."""
+
+    size: int  # bytes
+    crc32: int
+    buffers: Sequence[Buffer]
+    line: Callable[[Range], bytes]  # of them at that place
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """An object's content."""
 
@@ -47,17 +58,23 @@ class Bundle:
 
 def bundle(store: str, key: str, entries: Sequence[Entry]) -> Bundle:
     """The object that holds some instances of one series, which will lie at `key` of `store`."""
+    pieces = [Piece(one.request.payload.size, one.request.crc32, one.buffers, partial(_line, one)) for one in entries]
+    return laid_out(_NAME, store, key, pieces)
+
+
+def laid_out(name: str, store: str, key: str, pieces: Sequence[Piece]) -> Bundle:
+    """An object that holds these, in order; `name`: what its header says of who made it."""
     seal = segment_format.new_seal()
-    parts: list[Buffer] = [segment_format.segment_header(_NAME, 0, seal)]
+    parts: list[Buffer] = [segment_format.segment_header(name, 0, seal)]
     ranges: list[Range] = []
     end = SEGMENT_HEADER
-    for entry in entries:
-        size = entry.request.payload.size
-        parts.append(segment_format.record_header(Kind.DATA, seal, size, 0, entry.request.crc32))
-        parts += entry.buffers
-        ranges.append(Range(store, key, end + RECORD_HEADER, size))
-        end += RECORD_HEADER + size
-    tail = _tail(seal, end, entries, ranges)
+    for piece in pieces:
+        parts.append(segment_format.record_header(Kind.DATA, seal, piece.size, 0, piece.crc32))
+        parts += piece.buffers
+        ranges.append(Range(store, key, end + RECORD_HEADER, piece.size))
+        end += RECORD_HEADER + piece.size
+    said = [piece.line(where) for piece, where in zip(pieces, ranges, strict=True)]
+    tail = _tail(name, seal, end, said)
     return Bundle([*parts, tail], end + len(tail), ranges)
 
 
@@ -75,14 +92,14 @@ def head_of_one(seal: bytes, size: int, crc32: int) -> bytes:
 
 def tail_of_one(seal: bytes, entry: Entry, where: Range) -> bytes:
     """What follows them."""
-    return _tail(seal, where.offset + where.length, [entry], [where])
+    return _tail(_NAME, seal, where.offset + where.length, [_line(entry, where)])
 
 
-def _tail(seal: bytes, end: int, entries: Sequence[Entry], ranges: Sequence[Range]) -> bytes:
-    said = [
-        lines.store_line(entry.request, entry.version, (where,), 0, lines.START)
-        for entry, where in zip(entries, ranges, strict=True)
-    ]
-    body = lines.commit_body(0, _NAME, (), said)
+def _line(entry: Entry, where: Range) -> bytes:
+    return lines.store_line(entry.request, entry.version, (where,), 0, lines.START)
+
+
+def _tail(name: str, seal: bytes, end: int, said: Sequence[bytes]) -> bytes:
+    body = lines.commit_body(0, name, (), said)
     header = segment_format.record_header(Kind.COMMIT, seal, len(body), 0, checksum.crc32(body, 0))
     return b"".join((header, body, FOOTER.pack(MAGIC, end)))

@@ -15,7 +15,7 @@ from typing import Final
 from imagerepo.adapters.bundles import together
 from imagerepo.adapters.bundles.changing import Changing
 from imagerepo.adapters.bundles.committing import Committing
-from imagerepo.adapters.bundles.item import Item, made_of
+from imagerepo.adapters.bundles.item import PATIENCE, Item, made_of
 from imagerepo.adapters.bundles.journaling import Writer
 from imagerepo.adapters.bundles.known import Institutions
 from imagerepo.adapters.bundles.placing import Placing
@@ -27,7 +27,6 @@ from imagerepo.adapters.postgres.database import Database
 from imagerepo.errors import UnavailableError
 from imagerepo.model.events import CommitKind, Committed, Request, StoreRequest
 
-_PATIENCE: Final = 8.0  # seconds until an instance is given up whose study others have
 _UNANSWERED: Final = Committed(CommitKind.FAILED, error=UnavailableError("the commit failed; try again"))
 
 
@@ -62,14 +61,14 @@ class BundleCommits:
         return SpoolFile(self._scratch)
 
     def accepts(self) -> bool:
-        """Whether there is room, here for what is large, and in the store."""
-        return self._scratch.has_room() and not self._placing.is_full
+        """Whether there is room in the store. Scratch space without any refuses large instances alone (spool.py)."""
+        return not self._placing.is_full
 
     def commit(self, requests: Sequence[Request]) -> Sequence[Committed]:
         """Commit, in order; blocks."""
         if not requests:
             return []
-        items = made_of(requests, time.monotonic() + _PATIENCE)
+        items = made_of(requests, time.monotonic() + PATIENCE)
         for lot in _lots([item for item in items if isinstance(item.request, StoreRequest)]):
             together.keep(lot)
             self._place(lot)

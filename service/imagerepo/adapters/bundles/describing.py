@@ -39,9 +39,9 @@ class Source:
     sop_class_uid: str
 
     @property
-    def state(self) -> tuple[int, int]:
-        """Names the bytes."""
-        return self.instance, self.version
+    def state(self) -> tuple[int, int, Range]:
+        """Names the bytes, and where they are said to lie: when they were moved meanwhile, they are read again."""
+        return self.instance, self.version, self.header
 
 
 class UndescribedError(Exception):
@@ -57,7 +57,7 @@ class Descriptions:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._known: dict[tuple[int, int], Attributes] = {}
+        self._known: dict[tuple[int, int, Range], Attributes] = {}
 
     def of(self, source: Source) -> Attributes | None:
         """What an instance says, if it has been read."""

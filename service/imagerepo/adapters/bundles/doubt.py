@@ -7,6 +7,7 @@ from imagerepo.adapters.bundles import known
 from imagerepo.adapters.bundles import statements as sql
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.postgres.failures import InDoubtError
+from imagerepo.adapters.postgres.standbys import await_standbys
 from imagerepo.errors import UnavailableError
 
 _PATIENCE: Final = 8.0  # seconds until whoever waits is told that it is not known
@@ -26,8 +27,11 @@ def is_committed(database: Database, writer: str, commit: int, doubt: InDoubtErr
         try:
             with database.transaction() as connection:
                 connection.run(sql.LOCK_WRITER, (known.PATIENCE, known.lock_of_writer(writer)))
-                return connection.run(sql.FIND_COMMIT, (commit, writer)).fetchone() is not None
+                found = connection.run(sql.FIND_COMMIT, (commit, writer)).fetchone()
+                await_standbys(connection)
         except UnavailableError:
             if time.monotonic() > deadline:
                 raise doubt from None
             time.sleep(_PAUSE)
+        else:
+            return found is not None

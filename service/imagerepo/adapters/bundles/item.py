@@ -2,12 +2,17 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from imagerepo.errors import ImagerepoError, UnavailableError
 from imagerepo.model.events import CommitKind, Committed, Request, StoreRequest
 from imagerepo.model.instance import Range
+
+PATIENCE: Final = 8.0
+"""Seconds until an instance is given up whose study others have."""
 
 _numbers = itertools.count()
 
@@ -43,6 +48,11 @@ class Item:
     def size(self) -> int:
         """Bytes that it brings."""
         return self.request.payload.size if isinstance(self.request, StoreRequest) else 0
+
+    def lies(self, object_: Stored, where: Range) -> None:
+        """Its bytes are stored. However long that took, it has not begun to wait for its study."""
+        self.object_, self.where = object_, where
+        self.until = time.monotonic() + PATIENCE
 
     def answer(self, result: Committed) -> None:
         """It is done."""

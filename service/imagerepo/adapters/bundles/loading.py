@@ -75,7 +75,7 @@ class Loading:
             while series.waiting and series.under_way < _OF_SERIES and self._under_way < _AT_ONCE:
                 series.under_way += 1
                 self._under_way += 1
-                self._pool.submit(self._carry, _load(name, series.waiting))
+                self._pool.submit(self._carry, next_load(name, series.waiting))
 
     def _carry(self, load: Load) -> None:
         try:
@@ -97,7 +97,7 @@ def series_of(item: Item) -> SeriesName:
     return request.caller.institution, request.attributes.study_uid, request.attributes.series_uid
 
 
-def _load(name: SeriesName, waiting: deque[tuple[Item, Entry | None]]) -> Load:
+def next_load(name: SeriesName, waiting: deque[tuple[Item, Entry | None]]) -> Load:
     """Take what fits into one object; a spooled instance has one of its own."""
     load = Load(name)
     left: list[tuple[Item, Entry | None]] = []

@@ -18,11 +18,12 @@ from imagerepo.adapters.bundles import statements as sql
 from imagerepo.adapters.bundles.bundle import ALIGNED, Entry, bundle
 from imagerepo.adapters.bundles.item import Item, Stored
 from imagerepo.adapters.bundles.known import Institutions, Name
-from imagerepo.adapters.bundles.loading import Load, Loading
+from imagerepo.adapters.bundles.loading import Load, Loading, SeriesName
 from imagerepo.adapters.bundles.spool import SpoolFile
 from imagerepo.adapters.bundles.together import Together
 from imagerepo.adapters.objects_s3.store import S3Store
 from imagerepo.adapters.postgres.database import Database
+from imagerepo.adapters.postgres.standbys import await_standbys
 from imagerepo.adapters.segments.decide import Decision, History, as_known, decide
 from imagerepo.errors import ImagerepoError, OutOfSpaceError, UnavailableError
 from imagerepo.model.arrival import InMemory
@@ -78,19 +79,24 @@ class Placing:
 
     def _wanted(self, items: Sequence[Item]) -> list[tuple[Item, Entry | None]]:
         """Those that are not stored as far as can be seen, with their bytes where these are needed."""
-        named = [(item, self._name(item.request)) for item in items if isinstance(item.request, StoreRequest)]
+        named = [(item, self._name(_store(item))) for item in items]
+        duplicates: list[tuple[Item, int]] = []
         with self._database.reading() as connection:
             histories = known.histories(connection, list(dict.fromkeys(name for _, name in named)))
+            for item, name in named:
+                decided = decide(_store(item), histories.get(name, History([], 0)))
+                if decided.decision is Decision.DUPLICATE:
+                    duplicates.append((item, decided.version))
+            if duplicates:
+                await_standbys(connection)
+        for item, version in duplicates:
+            item.answer(Committed(CommitKind.DUPLICATE, version))
         wanted: list[tuple[Item, Entry | None]] = []
         coming: dict[Name, History] = {}
         for item, name in named:
-            request = item.request
-            assert isinstance(request, StoreRequest)
-            visible = histories.get(name, History([], 0))
-            decided = decide(request, visible)
-            if decided.decision is Decision.DUPLICATE:
-                item.answer(Committed(CommitKind.DUPLICATE, decided.version))
+            if item.result is not None:
                 continue
+            request, visible = _store(item), histories.get(name, History([], 0))
             history = coming.setdefault(name, History(list(visible.known), visible.last))
             decided = decide(request, history)
             if decided.decision is Decision.STORE:
@@ -108,7 +114,7 @@ class Placing:
         if load.entries:
             try:
                 with telemetry.ingest_step("write").time():
-                    stored, ranges = self._put(load)
+                    stored, ranges = put(self._store, load)
             except ImagerepoError as error:
                 if isinstance(error, OutOfSpaceError):
                     self._full_until = time.monotonic() + _FULL_FOR
@@ -119,23 +125,9 @@ class Placing:
                 _fail(load, UnavailableError(f"an object could not be put: {error}"))
             else:
                 for (item, _), where in zip(load.entries, ranges, strict=True):
-                    item.object_, item.where = stored, where
+                    item.lies(stored, where)
         for lot in self._together.arrived(load.items):
             self._placed(lot)
-
-    def _put(self, load: Load) -> tuple[Stored, Sequence[Range]]:
-        institution = load.series[0]
-        store, key = self._store.bucket(institution), _new_key(load)
-        _, entry = load.entries[0]
-        payload = entry.request.payload
-        if isinstance(payload, SpoolFile):
-            where = Range(store, key, ALIGNED, payload.size)
-            with payload.completed(entry, where) as (file, size):
-                self._store.put_large(key, file, institution=institution)
-            return Stored(store, key, size, 1), [where]
-        made = bundle(store, key, [entry for _, entry in load.entries])
-        self._store.put(key, made.parts, institution=institution)
-        return Stored(store, key, made.size, len(made.ranges)), made.ranges
 
     def _remove(self, one: Stored) -> None:
         with suppress(UnavailableError):
@@ -147,9 +139,30 @@ class Placing:
             self._store.delete(one.store, [one.key])
 
 
-def _new_key(load: Load) -> str:
+def _store(item: Item) -> StoreRequest:
+    assert isinstance(item.request, StoreRequest)
+    return item.request
+
+
+def put(store: S3Store, load: Load) -> tuple[Stored, Sequence[Range]]:
+    """Store an object, which nobody names yet, and where its instances lie in it. Raises what S3Store.put raises."""
+    institution = load.series[0]
+    bucket, key = store.bucket(institution), new_key(load.series)
+    _, entry = load.entries[0]
+    payload = entry.request.payload
+    if isinstance(payload, SpoolFile):
+        where = Range(bucket, key, ALIGNED, payload.size)
+        with payload.completed(entry, where) as (file, size):
+            store.put_large(key, file, institution=institution)
+        return Stored(bucket, key, size, 1), [where]
+    made = bundle(bucket, key, [entry for _, entry in load.entries])
+    store.put(key, made.parts, institution=institution)
+    return Stored(bucket, key, made.size, len(made.ranges)), made.ranges
+
+
+def new_key(series: SeriesName) -> str:
     """Says what is in the object; those of a series follow each other in time."""
-    return "/".join((*load.series, f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"))
+    return "/".join((*series, f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"))
 
 
 def _fail(load: Load, error: ImagerepoError) -> None:

@@ -26,6 +26,7 @@ from imagerepo.adapters.moments import microseconds
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.postgres.failures import InDoubtError
+from imagerepo.adapters.postgres.standbys import await_standbys
 from imagerepo.model.events import CommitKind, Committed, StoreRequest
 
 
@@ -36,6 +37,7 @@ class Prepared:
     commit: int
     answers: Sequence[tuple[Item, Committed]]  # that hold once it is
     again: Sequence[Item]  # that have to come again
+    holds: bool  # whatever becomes of it: it changes nothing
 
 
 class Transactor:
@@ -61,14 +63,26 @@ class Transactor:
         """
         self.prepared = None
         keys = {name: self._institutions.key(name) for name in {one.request.caller.institution for one in items}}
-        with self._database.transaction() as connection:
-            state = known.ask(connection, self._question(items, keys, waits))
-            free = [one for one in items if (lock := known.lock_for(one.request)) is None or lock in state.locked]
-            done = decisions.made(free, state, keys)
-            answers = self._write(connection, done, state, keys)
-            answered = {id(item) for item, _ in answers}
-            self.prepared = Prepared(state.commit, answers, [one for one in items if id(one) not in answered])
+        try:
+            with self._database.transaction() as connection:
+                self.prepared = self._prepare(connection, items, self._question(items, keys, waits), keys)
+        except InDoubtError:
+            if self.prepared is None or not self.prepared.holds:
+                raise
         return self.prepared
+
+    def _prepare(
+        self, connection: Connection, items: Sequence[Item], question: Question, keys: dict[str, int]
+    ) -> Prepared:
+        """All but the COMMIT."""
+        state = known.ask(connection, question)
+        free = [one for one in items if (lock := known.lock_for(one.request)) is None or lock in state.locked]
+        done = decisions.made(free, state, keys)
+        answers = self._write(connection, done, state, keys)
+        answered = {id(item) for item, _ in answers}
+        # Where nothing but objects that nobody needs is written, a commit that is lost leaves them to the sweeper.
+        holds = not (done.stored or done.journal) and not (answers and await_standbys(connection))
+        return Prepared(state.commit, answers, [one for one in items if id(one) not in answered], holds)
 
     def is_committed(self, prepared: Prepared, error: InDoubtError) -> bool:
         """What became of a transaction whose connection was lost. Raises InDoubtError: that cannot be told."""

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from imagerepo.adapters import migrating
-
 
 def upgrade(database: Path) -> None:
     """Upgrade a SQLite index, or make it.
@@ -11,4 +9,7 @@ def upgrade(database: Path) -> None:
     Raises:
         SettingsError: it is of a newer program.
     """
+    # Alembic takes half of what a process needs to begin, and none but the first upgrades.
+    from imagerepo.adapters import migrating  # noqa: PLC0415
+
     migrating.upgrade(database, Path(__file__).parent / "migrations", "the index")

@@ -63,6 +63,20 @@ class Buckets:
         """The name of an institution's bucket, whether it is there or not."""
         return bucket_of(self._prefix, institution)
 
+    def institutions(self) -> list[str]:
+        """Whose buckets there are, as far as something lies in them. Raises UnavailableError."""
+        found: list[str] = []
+        try:
+            buckets: list[dict[str, Any]] = self._ask("list_buckets")["Buckets"]
+            for one in buckets:
+                if one["Name"].startswith(f"{self._prefix}-"):
+                    institution = self._first_key(one["Name"], "").partition("/")[0]
+                    if institution and self.of(institution) == one["Name"]:
+                        found.append(institution)
+        except NotDoneError as error:
+            raise UnavailableError(refusal(error, self._prefix)) from error
+        return found
+
     def ready(self, institution: str) -> str:
         """Likewise, and it is there.
 

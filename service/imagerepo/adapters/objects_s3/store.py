@@ -17,8 +17,16 @@ from imagerepo.adapters.objects_s3.attempts import Attempts, NotDoneError
 from imagerepo.adapters.objects_s3.buckets import Buckets, refusal
 from imagerepo.adapters.objects_s3.failures import Failure
 from imagerepo.adapters.objects_s3.gateways import Gateways
+from imagerepo.adapters.objects_s3.locked import LockedBucket
 from imagerepo.adapters.objects_s3.upload import Upload
-from imagerepo.errors import DamagedError, ExistsError, OutOfSpaceError, SettingsError, UnavailableError
+from imagerepo.errors import (
+    DamagedError,
+    ExistsError,
+    MissingError,
+    OutOfSpaceError,
+    SettingsError,
+    UnavailableError,
+)
 from imagerepo.model.arrival import Buffer
 from imagerepo.model.instance import Range
 from imagerepo.settings_cluster import Store
@@ -53,6 +61,7 @@ class S3Store:
         self._access = Access(settings)
         self._gateways = Gateways(settings.endpoints)
         self._attempts = Attempts(self._gateways)
+        self._prefix = settings.bucket_prefix
         self._buckets = Buckets(settings.bucket_prefix, self._access, self._attempts)
 
     def check(self, institutions: Iterable[str]) -> None:
@@ -72,6 +81,15 @@ class S3Store:
     def bucket(self, institution: str) -> str:
         """The bucket of an institution's objects, whether it was made yet or not."""
         return self._buckets.of(institution)
+
+    def locked(self, name: str) -> LockedBucket:
+        """A bucket under object lock, whether it was made yet or not; its name goes on behind the prefix and a dot."""
+        # No institution's bucket has a dot in its name.
+        return LockedBucket(f"{self._prefix}.{name}", self._access, self._attempts)
+
+    def institutions(self) -> list[str]:
+        """Whose buckets there are, as far as something lies in them. Raises UnavailableError."""
+        return self._buckets.institutions()
 
     def put(self, key: str, parts: Sequence[Buffer], *, institution: str) -> Place:
         """Store an object, whole or not at all.
@@ -120,7 +138,8 @@ class S3Store:
         """Likewise, without another copy.
 
         Raises:
-            DamagedError: the object is missing or shorter than its row says.
+            MissingError: the object is not there.
+            DamagedError: it is shorter than its row says.
             UnavailableError: no answer; the object may be as it should be.
         """
         start, length = where.offset, where.length
@@ -128,13 +147,38 @@ class S3Store:
             found = memoryview(self._attempts.until_done(lambda url: self._range(url, where)) if length else b"")
         except NotDoneError as error:
             if error.failure is Failure.MISSING:
-                raise DamagedError(f"object {where.store}/{where.key} is missing; run `imagerepo fsck`") from error
+                raise MissingError(f"object {where.store}/{where.key} is missing; run `imagerepo fsck`") from error
             if error.failure is not Failure.BEYOND:
                 raise UnavailableError(refusal(error, where.store)) from error
             found = memoryview(b"")
         if len(found) != length:
             raise DamagedError(f"object {where.store}/{where.key} ends before byte {start + length}")
         return found
+
+    def size(self, store: str, key: str) -> int | None:
+        """An object's size in bytes; None: there is none, or no such bucket. Raises UnavailableError."""
+        try:
+            return self._attempts.until_done(
+                lambda url: obstore.head(self._access.bytes_of(url, store, Way.READING), key)["size"]
+            )
+        except NotDoneError as error:
+            # An answer to HEAD has no body, which would tell a missing bucket from a missing object.
+            if error.failure not in {Failure.MISSING, Failure.NO_BUCKET}:
+                raise UnavailableError(refusal(error, store)) from error
+            return None
+
+    def is_there(self, store: str) -> bool:
+        """Whether there is such a bucket. Raises UnavailableError."""
+        words = {"Bucket": store, "MaxKeys": 1}
+        try:
+            self._attempts.until_done(
+                lambda url: self._access.administration(url, Way.READING).list_objects_v2(**words)
+            )
+        except NotDoneError as error:
+            if error.failure is not Failure.NO_BUCKET:
+                raise UnavailableError(refusal(error, store)) from error
+            return False
+        return True
 
     def delete(self, store: str, keys: Sequence[str]) -> None:
         """Delete objects of one bucket. That one is gone already is no fault.

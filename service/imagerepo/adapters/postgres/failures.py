@@ -38,6 +38,7 @@ _REJECTIONS: Final = (
     "is not permitted to log in",
     "server does not support SSL",
 )
+_READ_ONLY: Final = "session is read-only"
 _FULL: Final = (errors.DiskFull,)
 _OTHER_SCHEMA: Final = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
 # Answers to COMMIT after which the transaction may stand all the same: the server ended the connection, or cannot say.
@@ -61,6 +62,10 @@ def unavailable(error: psycopg.Error) -> UnavailableError:
 def of_connecting(error: psycopg.Error) -> UnavailableError:
     """What an error means if no connection came about."""
     said = _first_line(error)
+    if _READ_ONLY in said:
+        return UnavailableError(
+            "the database is read-only: a standby, or one whose index is being made anew (`imagerepo index rebuild`)"
+        )
     if any(one in said for one in _REJECTIONS):
         return RejectedError(f"the database does not let us in: {said}")
     return UnavailableError(f"the database does not answer: {said}")

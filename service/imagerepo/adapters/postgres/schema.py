@@ -49,17 +49,31 @@ def _part(name: str, package: str) -> Part:
     return Part(name, Path(package).parent / "migrations")
 
 
+REBUILDING: Final = "rebuild"
+"""A table that is there as long as a rebuild of the index has not come to its end."""
+
 PARTS: Final = (_part("index", index_sql.__file__), _part("work", work_sql.__file__))
 
 
 def check(database: Database) -> None:
-    """Return if the schema is this program's.
+    """Return if the schema is this program's, and the index is complete.
 
     Raises:
         SettingsError: it is another one, or there is none, or no replica could work with the database; the sentence
             says what to do.
         UnavailableError: the database cannot be asked.
     """
+    check_tables(database)
+    with database.reading() as connection:
+        (rebuilding,) = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (REBUILDING,)).fetchone() or (False,)
+    if rebuilding:
+        raise SettingsError(
+            "the index is being made anew, or that was ended before it was complete: run `imagerepo index rebuild`"
+        )
+
+
+def check_tables(database: Database) -> None:
+    """Likewise, whether the index is complete or not."""
     with let_in(), database.reading() as connection:
         require_usable(connection)
         found = found_in(connection)

@@ -76,6 +76,9 @@ _POSTPONE: Final = (
 _PARK: Final = (
     f"UPDATE task SET attempts = attempts + 1, state = 'parked', problem = %s, leased_until = 0 WHERE {_MINE}"
 )
+_RENEW: Final = (
+    f"UPDATE task SET attempts = 0, problem = '', payload = %s, due_at = %s, leased_until = 0 WHERE {_MINE}"
+)
 _GIVE_BACK_ALL: Final = (
     "UPDATE task SET leased_until = 0 WHERE id IN "
     "(SELECT id FROM task WHERE leased_until > 0 AND owner = %s ORDER BY id FOR UPDATE)"
@@ -167,6 +170,10 @@ class PostgresTasks:
         """They are done, whoever has the lease by now."""
         if ids:
             self._change("DELETE FROM task WHERE id = ANY (%s)", (sorted(ids),))
+
+    def renew(self, task: int, payload: str, due: datetime) -> None:
+        """A step of it is done."""
+        self._change(_RENEW, (payload, microseconds(due), [task], self._owner))
 
     def postpone(self, task: int, due: datetime, problem: str) -> None:
         """An attempt failed."""

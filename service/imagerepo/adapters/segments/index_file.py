@@ -8,8 +8,6 @@ import os
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from imagerepo.adapters.index_sql import schema
 from imagerepo.adapters.index_sql.engine import INDEX, LOG, connect, is_unsound
 from imagerepo.adapters.segments import replay, writer
@@ -34,7 +32,7 @@ def bring_up(data: Path) -> Replayed:
     _remove(data / _FRESH)
     try:
         return _make(data, data / INDEX)
-    except (sqlite3.Error, DBAPIError, UnavailableError) as error:
+    except (sqlite3.Error, UnavailableError) as error:
         cause = _cause(error)
         if cause is None or not is_unsound(cause):
             raise UnavailableError(f"the index cannot be read: {cause or error}") from error
@@ -56,8 +54,8 @@ def rebuild(data: Path) -> Replayed:
     try:
         replayed = _make(data, fresh)
         _settle(fresh)
-    except (sqlite3.Error, DBAPIError) as error:
-        raise UnavailableError(f"the index cannot be made: {_cause(error)}") from error
+    except sqlite3.Error as error:
+        raise UnavailableError(f"the index cannot be made: {error}") from error
     _take_leave(index)
     fresh.rename(index)
     writer.sync_folder(data)
@@ -125,5 +123,5 @@ def _remove_beside(index: Path) -> None:
 def _cause(error: BaseException | None) -> sqlite3.Error | None:
     """What SQLite said."""
     while error is not None and not isinstance(error, sqlite3.Error):
-        error = error.orig if isinstance(error, DBAPIError) else error.__cause__
+        error = error.__cause__
     return error

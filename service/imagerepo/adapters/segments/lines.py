@@ -95,6 +95,12 @@ def store_line(request: StoreRequest, version: int, where: Sequence[Range], comm
     )
 
 
+def moved_line(fields: dict[str, Any], version: int, commit: int, where: Sequence[Range]) -> bytes:
+    """A line that says what a `store` line did, of bytes that lie elsewhere now; and which version they became."""
+    ranges = [[one.store, one.key, one.offset, one.length] for one in where]
+    return _encode({**fields, "version": version, "commit": commit, "ranges": ranges})
+
+
 def journal_line(request: JournalRequest, commit: int, link: Link) -> bytes:
     """The line of an entry that changes nothing stored."""
     return _encode({**_head(request.caller, request.action, request.at, commit, link), **dict(request.detail)})

@@ -26,6 +26,7 @@ MARKS = 2 * SLOTS  # those instances and their studies
 MARK = 16  # bytes of a mark
 _HEAD = struct.Struct("<Q")  # the last commit number given
 _COUNT = struct.Struct("<Q")  # marks in a region, which begins with it
+_NUMBER = struct.Struct("<Q")  # of the commit that is in flight, behind it; 0: none is
 _REGION = MARK + MARKS * MARK  # bytes of each writer
 _BEGIN = 64
 _REMEMBERED = 256  # marks of studies: most commits are of those of the commits before
@@ -89,7 +90,14 @@ class Numbers:
         """Give the next commit number; under the lock."""
         number = _HEAD.unpack_from(self._map)[0] + 1
         _HEAD.pack_into(self._map, 0, number)
+        _NUMBER.pack_into(self._map, self._start + _COUNT.size, number)
         return number
+
+    def visible(self) -> int:
+        """The last number up to which no commit is in flight: each has its rows, or never will; under the lock."""
+        starts = range(_BEGIN, len(self._map), _REGION)
+        numbers = (_NUMBER.unpack_from(self._map, start + _COUNT.size)[0] for start in starts)
+        return min((number - 1 for number in numbers if number), default=_HEAD.unpack_from(self._map)[0])
 
     def in_flight_elsewhere(self, name: bytes) -> bool:
         """Whether another writer has set that mark; under the lock."""
@@ -112,3 +120,4 @@ class Numbers:
     def land(self) -> None:
         """Have nothing in flight; under the lock, or when this writer is known to be dead."""
         _COUNT.pack_into(self._map, self._start, 0)
+        _NUMBER.pack_into(self._map, self._start + _COUNT.size, 0)

@@ -4,9 +4,6 @@ import logging
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
-from imagerepo.adapters import migrating
 from imagerepo.adapters.index_sql.engine import LOG, is_damage
 from imagerepo.adapters.work_sql.engine import WORK
 from imagerepo.errors import UnavailableError
@@ -25,11 +22,10 @@ def upgrade(data: Path) -> None:
     """
     try:
         _upgrade(data)
-    except DBAPIError as error:
-        cause = error.orig
-        if not isinstance(cause, sqlite3.Error) or not is_damage(cause):
-            raise UnavailableError(f"{WORK} cannot be used: {cause}") from error
-        log.error("work.set_aside", extra={"reason": str(cause), "kept_as": _UNREADABLE})  # noqa: TRY400 - all is said
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise UnavailableError(f"{WORK} cannot be used: {error}") from error
+        log.error("work.set_aside", extra={"reason": str(error), "kept_as": _UNREADABLE})  # noqa: TRY400 - all is said
         for beside in (LOG, "-shm"):  # the log must never meet another database
             (data / f"{WORK}{beside}").unlink(missing_ok=True)
         (data / WORK).rename(data / _UNREADABLE)
@@ -37,4 +33,7 @@ def upgrade(data: Path) -> None:
 
 
 def _upgrade(data: Path) -> None:
+    # Alembic takes half of what a process needs to begin, and none but the first upgrades.
+    from imagerepo.adapters import migrating  # noqa: PLC0415
+
     migrating.upgrade(data / WORK, Path(__file__).parent / "migrations", WORK)

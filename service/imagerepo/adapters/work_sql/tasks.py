@@ -45,6 +45,7 @@ _OF_LANE: Final = (
 _LEASE: Final = "UPDATE task SET leased_until = ? WHERE id = ?"
 _POSTPONE: Final = "UPDATE task SET attempts = attempts + 1, due_at = ?, problem = ?, leased_until = 0 WHERE id = ?"
 _PARK: Final = "UPDATE task SET attempts = attempts + 1, state = 'parked', problem = ?, leased_until = 0 WHERE id = ?"
+_RENEW: Final = "UPDATE task SET attempts = 0, problem = '', payload = ?, due_at = ?, leased_until = 0 WHERE id = ?"
 _KEEP: Final = (
     "INSERT INTO queue (kind, name, failures, due_at, problem) VALUES (?, ?, 1, ?, ?) ON CONFLICT (kind, name) "
     "DO UPDATE SET failures = failures + 1, due_at = excluded.due_at, problem = excluded.problem"
@@ -133,6 +134,11 @@ class SqlTasks:
         if ids:
             with transaction(self._connection()) as connection:
                 connection.executemany("DELETE FROM task WHERE id = ?", [(one,) for one in ids])
+
+    def renew(self, task: int, payload: str, due: datetime) -> None:
+        """A step of it is done."""
+        with transaction(self._connection()) as connection:
+            connection.execute(_RENEW, (payload, microseconds(due), task))
 
     def postpone(self, task: int, due: datetime, problem: str) -> None:
         """An attempt failed."""

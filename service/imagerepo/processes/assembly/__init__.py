@@ -8,7 +8,8 @@ shape. A process imports the adapters of its own shape alone.
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagerepo.ports.journal import Journal
+from imagerepo.errors import SettingsError
+from imagerepo.ports.journal import Journal, Roots
 from imagerepo.ports.tasks import Tasks
 from imagerepo.processes.assembly.flows import Assembled, assembled, deletion, office
 from imagerepo.processes.assembly.shape import Attendance, Shape
@@ -16,7 +17,7 @@ from imagerepo.settings import Settings
 
 __all__ = [
     "Assembled", "Attendance", "Shape",
-    "assembled", "deletion", "found", "journal", "make_ready", "office", "tasks_of",
+    "acknowledge", "assembled", "deletion", "found", "journal", "make_ready", "office", "signed_roots", "tasks_of",
 ]  # fmt: skip
 
 
@@ -58,7 +59,25 @@ def journal(settings: Settings) -> Journal:
         return embedded.journal(settings, embedded.existing_data(settings))
     from imagerepo.processes.assembly import cluster
 
-    return cluster.journal(settings.cluster)
+    return cluster.journal(settings, settings.cluster)
+
+
+def acknowledge(settings: Settings, reason: str) -> Sequence[str]:
+    """Say, signed, which signed entries a cluster's journal lacks. Raises SettingsError, UnavailableError."""
+    if settings.cluster is None:
+        raise SettingsError("cluster: there is none in these settings; a data folder is restored with its journal")
+    from imagerepo.processes.assembly import cluster
+
+    return cluster.acknowledge(settings, settings.cluster, reason)
+
+
+def signed_roots(settings: Settings, data: Path) -> Roots | None:
+    """What signs the roots of a data folder's chains; None: nobody wants it, or replicas do it among their tasks."""
+    if settings.cluster is not None:
+        return None
+    from imagerepo.processes.assembly import embedded
+
+    return embedded.signed_roots(settings, data)
 
 
 def tasks_of(settings: Settings) -> Tasks:

@@ -6,6 +6,8 @@ Its data folder is scratch: what a start finds there of an earlier one is remove
 import secrets
 import shutil
 import socket
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,16 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from imagerepo.adapters.bundles import spool
+from imagerepo.adapters.bundles.change_feed import BundleChangeFeed
 from imagerepo.adapters.bundles.commits import BundleCommits
 from imagerepo.adapters.bundles.feed import BundleFeed
 from imagerepo.adapters.bundles.generation import Generation
-from imagerepo.adapters.bundles.journal import BundleJournal
 from imagerepo.adapters.bundles.reclaim import Reclaimer
 from imagerepo.adapters.index_sql import metadata_cache
 from imagerepo.adapters.index_sql.metadata_cache import Room, SqlMetadataCache
 from imagerepo.adapters.objects_s3.objects import S3Objects
 from imagerepo.adapters.objects_s3.store import S3Store
-from imagerepo.adapters.postgres import schema
+from imagerepo.adapters.postgres import schema, settled
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.postgres.holds import PostgresHolds
 from imagerepo.adapters.postgres.index import PostgresIndex
@@ -30,10 +32,11 @@ from imagerepo.adapters.postgres.tasks import PostgresTasks
 from imagerepo.adapters.postgres.worklist import PostgresWorklist
 from imagerepo.adapters.segments.intervals import SharedIntervals
 from imagerepo.errors import SettingsError, UnavailableError
-from imagerepo.flows import forwarding
+from imagerepo.flows import forwarding, webhooks
 from imagerepo.flows.rules import Rules
 from imagerepo.ports.journal import Journal
 from imagerepo.ports.tasks import Tasks
+from imagerepo.processes.assembly import cluster_journal
 from imagerepo.processes.assembly.parts import Parts, Reads
 from imagerepo.processes.assembly.shape import Attendance
 from imagerepo.processes.assembly.watch import Watch
@@ -43,6 +46,7 @@ from imagerepo.settings_cluster import Cluster as Shared
 _RUN: Final = "run"
 _SEGMENTS: Final = "segments"  # where an embedded repository has its bytes
 _LONGEST_HOST: Final = 63  # characters
+_FORGETTING: Final = 60.0  # seconds between looks for tokens of old transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,24 @@ class _Reclaiming:
             pass
 
 
+@dataclass(slots=True)
+class _Settlements:
+    """Tokens of transactions that nobody asks after any more, forgotten; any replica does it for all."""
+
+    database: Database
+    due: float = 0.0  # monotonic seconds
+
+    def tend(self) -> None:
+        """Forget what is due. Raises UnavailableError."""
+        if time.monotonic() < self.due:
+            return
+        while settled.forget(self.database):
+            pass
+        self.due = time.monotonic() + _FORGETTING
+
+
 @dataclass(frozen=True, slots=True)
-class _Deletions:
+class Deletions:
     """What other replicas delete, noticed by this process."""
 
     generation: Generation
@@ -118,7 +138,7 @@ class Cluster:
         commits = BundleCommits(database, store, spool.Scratch(data, reserve), f"{self._start}/{writer}")
         opened.callback(commits.close)
         index, generation = PostgresIndex(database), Generation(database)
-        watches = (Watch("database", index.check), Watch("store", lambda: _ask(store)))
+        watches = watched(index, store)
         return Parts(
             reads=Reads(
                 index, S3Objects(store, generation.now), SqlMetadataCache(data, Room.on_disk_of(data, reserve))
@@ -129,10 +149,13 @@ class Cluster:
             tasks=PostgresTasks(database, self._start),
             worklist=PostgresWorklist(database),
             feed=lambda: BundleFeed(database),
-            check=lambda: _check(watches),
-            tended=(commits, _Deletions(generation), *watches),
+            changes=BundleChangeFeed(database),
+            check=lambda: check_all(watches),
+            tended=(commits, Deletions(generation), *watches),
             chores=(
                 _Reclaiming(Reclaimer(database, store), timedelta(seconds=self._settings.deletion.reclaim_delay)),
+                _Settlements(database),
+                *cluster_journal.chores(self._settings, self._shared, database, store, self._start),
             ),
             close=opened.close,
         )
@@ -156,16 +179,18 @@ def make_ready(settings: Settings, shared: Shared, data: Path) -> Cluster:
             f"data: {data} has an embedded repository in it, which cluster settings would leave aside; "
             "give this replica an empty folder"
         )
-    if settings.audit.anchor is not None:
-        raise SettingsError("audit.anchor: a replica does not sign roots of chains yet; leave it out with `cluster`")
     _see_what_is_shared(settings, shared)
     scratch = Scratch(data)
     shutil.rmtree(data / _RUN, ignore_errors=True)
     scratch.metrics.mkdir(parents=True)
     SharedIntervals.create(scratch.intervals)
     metadata_cache.remove_if_damaged(data)
-    start = f"{socket.gethostname()[:_LONGEST_HOST]}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    return Cluster(settings, shared, scratch, start)
+    return Cluster(settings, shared, scratch, name_of_start())
+
+
+def name_of_start() -> str:
+    """A name that no other start of a process tree has."""
+    return f"{socket.gethostname()[:_LONGEST_HOST]}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def found(settings: Settings, shared: Shared, data: Path, start: str) -> Cluster:
@@ -180,18 +205,28 @@ def tasks_of(shared: Shared) -> Tasks:
     return PostgresTasks(database, "command")
 
 
-def journal(shared: Shared) -> Journal:
+def journal(settings: Settings, shared: Shared) -> Journal:
     """The journal of all replicas, for a command. Raises SettingsError, UnavailableError."""
     database = _database(shared)
     schema.check(database)
-    return BundleJournal(database, S3Store(shared.store).read)
+    return cluster_journal.journal(settings, database, S3Store(shared.store))
+
+
+def acknowledge(settings: Settings, shared: Shared, reason: str) -> Sequence[str]:
+    """Say, signed, that the journal lacks entries which were signed. Raises SettingsError, UnavailableError."""
+    with closing(_database(shared)) as database, closing(S3Store(shared.store)) as store:
+        schema.check(database)
+        return cluster_journal.signer(settings, shared, database, store, name_of_start()).acknowledge(reason)
 
 
 def _see_what_is_shared(settings: Settings, shared: Shared) -> None:
     with closing(_database(shared)) as database, closing(S3Store(shared.store)) as store:
         schema.check(database)
         store.check(one.id for one in settings.tenants)
-        forwarding.begin(PostgresTasks(database, "start"), BundleFeed(database), Rules(settings.forwarding.rules))
+        cluster_journal.check(settings, database, store)
+        tasks = PostgresTasks(database, "start")
+        forwarding.begin(tasks, BundleFeed(database), Rules(settings.forwarding.rules))
+        webhooks.begin(tasks, BundleChangeFeed(database), webhooks.Hooks(settings.tenants))
 
 
 def _database(shared: Shared) -> Database:
@@ -199,7 +234,13 @@ def _database(shared: Shared) -> Database:
     return Database(wanted.url, wanted.password_file, wanted.connections)
 
 
-def _check(watches: tuple[Watch, ...]) -> None:
+def watched(index: PostgresIndex, store: S3Store) -> tuple[Watch, ...]:
+    """Looks at what nothing can be done without."""
+    return Watch("database", index.check), Watch("store", lambda: _ask(store))
+
+
+def check_all(watches: tuple[Watch, ...]) -> None:
+    """Raise UnavailableError where one of them found that it does not answer."""
     for watch in watches:
         watch.check()
 

@@ -11,6 +11,7 @@ from imagerepo.adapters.index_sql.metadata_cache import Room, SqlMetadataCache
 from imagerepo.adapters.index_sql.reader import SqlIndex
 from imagerepo.adapters.segments import anchor, index_file
 from imagerepo.adapters.segments import folder as data_folder
+from imagerepo.adapters.segments.change_feed import SegmentChangeFeed
 from imagerepo.adapters.segments.commits import SegmentCommits
 from imagerepo.adapters.segments.feed import SegmentFeed
 from imagerepo.adapters.segments.folder import Folder, FolderLock
@@ -22,7 +23,7 @@ from imagerepo.adapters.work_sql import schema as work_schema
 from imagerepo.adapters.work_sql.tasks import SqlTasks
 from imagerepo.adapters.work_sql.worklist import SqlWorklist
 from imagerepo.errors import SettingsError
-from imagerepo.flows import forwarding
+from imagerepo.flows import forwarding, webhooks
 from imagerepo.flows.readying import Readying
 from imagerepo.flows.rules import Rules
 from imagerepo.ports.journal import Journal, Roots
@@ -77,6 +78,7 @@ class Embedded:
             tasks=SqlTasks(data),
             worklist=SqlWorklist(data),
             feed=lambda: SegmentFeed(data),
+            changes=SegmentChangeFeed(data, self._folder.state),
             check=reads.index.check,
             tended=(commits,),
             chores=(),
@@ -127,7 +129,10 @@ def make_ready(settings: Settings, data: Path, writers: Sequence[str]) -> Embedd
 def begin_work(settings: Settings, data: Path) -> None:
     """Make ready what is deferred, before anything arrives. Raises SettingsError, UnavailableError."""
     work_schema.upgrade(data)
-    forwarding.begin(SqlTasks(data), SegmentFeed(data), Rules(settings.forwarding.rules))
+    tasks = SqlTasks(data)
+    forwarding.begin(tasks, SegmentFeed(data), Rules(settings.forwarding.rules))
+    changes = SegmentChangeFeed(data, Folder(data, "", ()).state)
+    webhooks.begin(tasks, changes, webhooks.Hooks(settings.tenants))
 
 
 def tasks_of(data: Path) -> Tasks:

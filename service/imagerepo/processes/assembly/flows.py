@@ -12,6 +12,7 @@ from imagerepo.dimse.outgoing import DataSets
 from imagerepo.flows.access import Access
 from imagerepo.flows.audit import Audit
 from imagerepo.flows.blocking_audit import BlockingAudit
+from imagerepo.flows.changes import Changes
 from imagerepo.flows.commitment import Commitments, Inspection, Reporting
 from imagerepo.flows.deletion import Deletion
 from imagerepo.flows.destinations import Destinations, Ways
@@ -27,10 +28,13 @@ from imagerepo.flows.readying import Readying
 from imagerepo.flows.repository import Repository
 from imagerepo.flows.retrieve import Retrieve
 from imagerepo.flows.rules import Rules
+from imagerepo.flows.sealing import TRUSTING, Verifying
 from imagerepo.flows.search import OptionalKeys, Search
+from imagerepo.flows.webhooks import Announcing, Hooks, Telling
 from imagerepo.flows.work import Attempts, Workforce
 from imagerepo.flows.worklist import Worklist
 from imagerepo.processes.assembly.parts import Parts, Reads
+from imagerepo.rest.webhook_posts import WebhookPostings
 from imagerepo.settings import Settings
 
 
@@ -52,7 +56,7 @@ def assembled(settings: Settings, parts: Parts) -> Assembled:
     """What a process with a port serves."""
     commits, reads = parts.commits, parts.reads
     access = Access(settings.tenants, settings.ae_title)
-    retrieve = Retrieve(reads.index, reads.objects)
+    retrieve = _retrieve(settings, reads)
     metadata = Metadata(retrieve, reads.kept)
     storage = settings.storage
     ingest = Ingest(
@@ -78,6 +82,7 @@ def assembled(settings: Settings, parts: Parts) -> Assembled:
             blocking_audit=BlockingAudit(Audit(commits, parts.intervals, settings.audit.interval)),
             worklist=Worklist(parts.worklist, commits),
             index=reads.index,
+            changes=Changes(parts.changes),
         ),
         parts,
     )
@@ -86,13 +91,15 @@ def assembled(settings: Settings, parts: Parts) -> Assembled:
 def office(settings: Settings, parts: Parts) -> Office:
     """What does deferred work."""
     tasks = parts.tasks
-    retrieve = Retrieve(parts.reads.index, parts.reads.objects)
+    retrieve = _retrieve(settings, parts.reads)
     nodes = Nodes(settings)
     destinations = Destinations(settings, nodes, Ways(DimsePeers(DataSets(retrieve)), WebSendings(retrieve)))
     audit = BlockingAudit(Audit(parts.commits, parts.intervals, settings.audit.interval))
     attempts = Attempts(tasks, settings.retry)
+    hooks, announcing = Hooks(settings.tenants), Announcing(parts.changes, tasks)
     handlers = (
         Forward(tasks, attempts, retrieve, destinations, audit),
+        Telling(tasks, attempts, hooks, announcing, WebhookPostings()),
         Reporting(tasks, attempts, nodes, Inspection(retrieve, settings.commitment), DimseReporters()),
     )
     return Office(
@@ -103,6 +110,8 @@ def office(settings: Settings, parts: Parts) -> Office:
         workforce=Workforce(tasks, handlers),
         audit=audit,
         rules=Rules(settings.forwarding.rules),
+        hooks=hooks,
+        announcing=announcing,
     )
 
 
@@ -115,6 +124,11 @@ def readying(reads: Reads, has_room: Callable[[], bool]) -> Readying:
     """What works ahead of demand; it writes the metadata cache alone."""
     retrieve = Retrieve(reads.index, reads.objects)
     return Readying(reads.index, retrieve, Metadata(retrieve, reads.kept), has_room)
+
+
+def _retrieve(settings: Settings, reads: Reads) -> Retrieve:
+    verifies = settings.cluster is not None and settings.cluster.store.verify_reads
+    return Retrieve(reads.index, reads.objects, Verifying() if verifies else TRUSTING)
 
 
 def _pictures(settings: Settings, retrieve: Retrieve) -> Pictures:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from imagerepo.ports.commits import Commits
-from imagerepo.ports.feed import Feed
+from imagerepo.ports.feed import ChangeFeed, Feed
 from imagerepo.ports.holds import Holds
 from imagerepo.ports.index import Index, MetadataCache
 from imagerepo.ports.intervals import Intervals
@@ -42,6 +42,7 @@ class Parts:
     tasks: Tasks
     worklist: Worklist
     feed: Callable[[], Feed]  # for who follows: opened where it is wanted
+    changes: ChangeFeed
     check: Callable[[], None]  # raises UnavailableError where nothing can be read; for /readyz
     tended: tuple[Tended, ...]  # every second, each from a thread of its own
     chores: tuple[Tended, ...]  # likewise, but in one process of a server alone: that which does tasks
