@@ -1,7 +1,6 @@
 """The ledger and the signed roots of a database, as tests write and look at them."""
 
 import json
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from psycopg import sql
 
 from imagerepo.adapters.bundles import ledger, roots
 from imagerepo.adapters.bundles.journal import BundleJournal, SignedRoots
@@ -24,7 +22,6 @@ from imagerepo.ports.journal import Verified
 from imagerepo.settings_cluster import Store
 from tests.harness import databases
 from tests.harness.committing import Writing, writing
-from tests.testbed.shared import shared_postgres
 
 _ROWS = (
     "SELECT commit_number, institution, writer, first, stored, lines FROM journal WHERE institution = %s "
@@ -101,17 +98,8 @@ class Keeping:
 @contextmanager
 def copied(url: str, settings: Store, folder: Path) -> Iterator[Keeping]:
     """A copy of a database that nobody uses at the moment, and a writer that goes on with the chains of `one`."""
-    name = f"copy_{uuid.uuid4().hex[:12]}"
-    of, owner = url.rpartition("/")[2], shared_postgres().plan.postgres.role
-    with databases.superuser() as connection:
-        words = map(sql.Identifier, (name, of, owner))
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(*words))
-    try:
-        with writing(databases.url_of(name), settings, folder, "one") as made:
-            yield Keeping(made)
-    finally:
-        with databases.superuser() as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with databases.copied(url) as copy, writing(copy, settings, folder, "one") as made:
+        yield Keeping(made)
 
 
 def rewrite(of: Writing, old: bytes, new: bytes) -> None:
