@@ -15,6 +15,7 @@ from tests.harness import databases, s3
 from tests.harness.committing import Writing, writing
 from tests.harness.dicom_file import ct
 from tests.harness.ledgers import Keeping, copied, rewrite
+from tests.harness.rebuilding import rebuild
 from tests.harness.requests import change, journal, store
 from tests.testbed.shared import shared_bed
 
@@ -133,6 +134,45 @@ def test_a_database_that_was_set_back_goes_on_in_a_new_epoch(settings: Store, tm
         restored.journal.verify_copy()
 
 
+def test_however_often_a_database_is_set_back_the_ledger_is_of_the_last_one(settings: Store, tmp_path: Path) -> None:
+    """Each copy is as the first database was behind so many commits."""
+    with databases.with_schema() as url, ExitStack() as opened:
+        copies: list[Keeping] = []
+        for number in range(4):
+            with writing(url, settings, tmp_path / f"first-{number}", "one") as one:
+                Keeping(one).commit(journal(query=f"first {number}"))
+            copies.append(opened.enter_context(copied(url, settings, tmp_path / f"copy-{number}")))
+        for nth, behind in enumerate((2, 4, 3, 1, 4)):
+            restored = copies[behind - 1]
+            if nth == 4:  # the same one goes on for once more, as if it had been restored again
+                restored = opened.enter_context(copied(url, settings, tmp_path / "again"))
+            restored.commit(journal(query="after"))
+            restored.commit(journal(query="and later"))
+            assert restored.names()[-2:] == [f"00000{nth + 2}-{behind + later:012d}" for later in (1, 2)]
+            assert restored.entries() == restored.rows()
+            restored.journal.verify_copy()
+
+
+def test_an_epoch_whose_beginning_is_gone_or_damaged_is_read_behind_what_it_followed(
+    settings: Store, tmp_path: Path
+) -> None:
+    with databases.with_schema() as url, ExitStack() as opened:
+        with writing(url, settings, tmp_path, "one") as one:
+            Keeping(one).commit(journal(query="before"))
+        restored = opened.enter_context(copied(url, settings, tmp_path / "restored"))
+        with writing(url, settings, tmp_path, "two") as two:
+            Keeping(two).commit(journal(query="lost"))
+        for number in range(2):
+            restored.commit(journal(query=f"after {number}"))
+        bucket, begin = restored.of.store.bucket("default"), "default/ledger/000002-000000000002"
+        s3.put_raw(settings, bucket, begin, b"damaged")
+        found: list[DamagedError] = []
+        assert len(restored.read(on_damage=found.append)) == 2
+        restored.of.store.delete(bucket, [begin])
+        assert len(restored.read(on_damage=found.append)) == 2
+        assert [begin in str(error) for error in found] == [True, True]
+
+
 def test_a_database_that_was_made_anew_goes_on_where_its_ledger_is(settings: Store, tmp_path: Path) -> None:
     with databases.with_schema() as url, ExitStack() as opened:
         with writing(url, settings, tmp_path, "one") as one:
@@ -155,6 +195,48 @@ def test_the_ledger_of_another_database_is_left_as_it_is(kept: Keeping, settings
             Keeping(two).write()
         assert two.rows("SELECT * FROM ledger") == []
     assert kept.names() == [FIRST]
+
+
+def test_what_was_set_back_to_before_its_ledger_began_goes_on_once_that_is_acknowledged(
+    settings: Store, tmp_path: Path
+) -> None:
+    with databases.with_schema() as url, ExitStack() as opened:
+        with writing(url, settings, tmp_path / "first", "one") as one:
+            one.commits.commit([journal(query="before")])
+        restored = opened.enter_context(copied(url, settings, tmp_path / "restored"))
+        later = opened.enter_context(copied(url, settings, tmp_path / "later"))
+        with writing(url, settings, tmp_path / "second", "two") as two:
+            Keeping(two).settle()
+            Keeping(two).commit(journal(query="lost"))
+        for number, keeping in enumerate((restored, later)):
+            keeping.of.commits.commit([journal(query=f"after {number}")])
+            with pytest.raises(UnavailableError, match=r"ledger of another database.*imagerepo audit acknowledge"):
+                keeping.write()
+            (gone,) = keeping.writer().acknowledge()
+            assert gone.startswith(f"{keeping.of.store.bucket('default')}/default/ledger/")
+            keeping.commit(journal(query="and later"))
+            assert keeping.entries() == keeping.rows()
+            assert keeping.names()[-1].startswith(f"00000{number + 2}-")
+            keeping.journal.verify_copy()
+            assert keeping.writer().acknowledge() == []
+
+
+def test_a_database_that_was_rebuilt_knows_how_far_its_ledger_is(
+    one: Writing, kept: Keeping, settings: Store, tmp_path: Path
+) -> None:
+    kept.commit(store(ct(1)))
+    kept.commit(journal(query="x"))
+    with databases.with_schema() as url:
+        rebuild(url, settings, tmp_path)
+        with writing(url, settings, tmp_path / "anew", "two") as anew:
+            for known in (
+                "SELECT institution, epoch, number, digest FROM ledger",
+                "SELECT institution, writer, sequence, digest FROM ledger_chain",
+            ):
+                assert anew.rows(known) == one.rows(known)
+            Keeping(anew).commit(journal(query="y"))
+            Keeping(anew).journal.verify_copy()
+    assert kept.names() == [FIRST, SECOND, THIRD]
 
 
 def test_a_ledger_that_was_damaged_is_found_out(one: Writing, kept: Keeping, settings: Store) -> None:

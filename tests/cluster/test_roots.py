@@ -143,6 +143,30 @@ def test_who_died_before_a_root_was_noted_is_gone_on_behind(one: Writing, kept: 
     assert kept.verify().anchored == 4
 
 
+def test_what_anybody_puts_among_the_roots_is_passed_over(one: Writing, kept: Keeping, settings: Store) -> None:
+    bodies = [b"", b"{}", b'{"signature": "", "signed": 5}', b"[" * 100_000]
+    (first, *_) = kept.locked.versions()
+    with closing(Access(settings)) as access:
+        client = access.administration(settings.endpoints[0], Way.WRITING)
+        for number, body in enumerate([*bodies, kept.locked.read(first)]):
+            for key in (roots.key_of(4 + number), roots.key_of(999_999_999_999 - number), f"{number}.json"):
+                client.put_object(Bucket=kept.locked.name, Key=key, Body=body)
+    assert kept.verify().anchored == 3
+    assert kept.sign()
+    assert kept.verify().anchored == 4
+    kept.commit(journal(query="y"))
+    one.rows("DELETE FROM signed_root RETURNING 1")
+    assert kept.sign("other")
+    assert kept.verify().anchored == 5
+    lacks = Keeping(one, kept.key, "lacks")
+    lacks.locked.make()
+    for version in kept.locked.versions():
+        if version.key == roots.key_of(9):  # of those numbers the first one that was not taken
+            continue
+        lacks.locked.put(version.key, kept.locked.read(version), datetime.now(UTC) + timedelta(days=1))
+    assert "root 4" in said(lacks)
+
+
 def test_what_a_restored_database_lacks_is_missed_until_it_is_acknowledged(settings: Store, tmp_path: Path) -> None:
     with databases.with_schema() as url, ExitStack() as opened:
         with writing(url, settings, tmp_path, "one") as one:

@@ -50,7 +50,10 @@ class Keeping:
         return self.of.store.locked(self.bucket)
 
     def write(self, holder: str = "one") -> None:
-        LedgerWriter(self.of.database, self.of.store, holder).write()
+        self.writer(holder).write()
+
+    def writer(self, holder: str = "one") -> LedgerWriter:
+        return LedgerWriter(self.of.database, self.of.store, holder)
 
     def signer(self, holder: str = "one") -> RootSigner:
         return RootSigner(self.of.database, self.locked, self.key, holder, timedelta(days=1))

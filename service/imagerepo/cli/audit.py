@@ -48,11 +48,11 @@ def export(data: _Data = None, config: _Config = None) -> None:
 def acknowledge(
     reason: Annotated[str, typer.Option(help="Why; stands in the signed root.")], config: _Config = None
 ) -> None:
-    """Say, signed, that a cluster's database was restored and lacks entries that were signed."""
+    """Say that a cluster's database was restored and lacks entries that were signed, or are in a ledger."""
     lost = journal.acknowledge(load(config, {}), reason)
     for one in lost:
         typer.echo(one)
-    typer.echo(f"{len(lost)} signed roots acknowledged as lost" if lost else "nothing that was signed is lost")
+    typer.echo(f"acknowledged as lost: {len(lost)}" if lost else "nothing is lost")
 
 
 @app.command()

@@ -65,7 +65,7 @@ def verify_copy(settings: Settings) -> Verified:
 
 
 def acknowledge(settings: Settings, reason: str) -> Sequence[str]:
-    """Say, signed, which signed entries are gone; what they are. Raises SettingsError, DamagedError."""
+    """Say which entries of signed roots or ledgers are gone; what they are. Raises SettingsError, DamagedError."""
     return assembly.acknowledge(settings, reason)
 
 

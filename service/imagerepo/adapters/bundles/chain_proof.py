@@ -1,47 +1,47 @@
 """Chains followed line by line, and compared with what has been seen of them elsewhere."""
 
-from collections.abc import Iterator, Mapping, Set  # noqa: PYI025 - not the builtin
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from imagerepo.adapters.bundles.carrying import CARRIED
+from imagerepo.adapters.bundles.signed_lines import Following, SignedLines
 from imagerepo.adapters.segments import lines, proof
 from imagerepo.adapters.segments.lines import START, Link
 from imagerepo.adapters.segments.verify import ChainId
 from imagerepo.errors import DamagedError
-
-_NONE: Final[Set[Link]] = frozenset()
 
 
 @dataclass(slots=True)
 class ChainProof:
     """Follows chains; the lines of each come in order, those of several in any."""
 
-    signed: Mapping[ChainId, Set[Link]]
+    signed: Mapping[ChainId, SignedLines]
     """By chain the lines that signed roots name."""
     reached: dict[ChainId, Link] = field(default_factory=dict[ChainId, Link])
-    _met: dict[ChainId, set[Link]] = field(default_factory=dict[ChainId, set[Link]])  # of them, those that came
+    _followed: dict[ChainId, Following] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._followed = {chain: signed.followed() for chain, signed in self.signed.items()}
 
     def follow(self, chain: ChainId, commit: int, body: bytes) -> Iterator[dict[str, Any]]:
         """Take the lines that one commit has of a chain; their fields. Raises DamagedError."""
         place = f"commit {commit}"
-        signed, link = self.signed.get(chain, _NONE), self.reached.get(chain, START)
-        met = self._met.setdefault(chain, set())
+        signed, link = self._followed.get(chain), self.reached.get(chain, START)
         for line in body.split(b"\n"):
             fields = lines.parse_line(line, place)
             self._require_its_own(chain, commit, fields)
             link = self.reached[chain] = proof.follow(link, line, fields, str(chain), place)
-            if link in signed:
-                met.add(link)
+            if signed is not None:
+                signed.come(link)
             yield fields
 
     def require_signed(self) -> None:
         """Raise DamagedError if a signed entry did not come."""
-        for chain, signed in sorted(self.signed.items(), key=lambda item: str(item[0])):
-            missing = signed - self._met.get(chain, set())
-            if not missing:
+        for chain, signed in sorted(self._followed.items(), key=lambda item: str(item[0])):
+            first, end = signed.missing, self.reached.get(chain, START).sequence
+            if first is None:
                 continue
-            first, end = min(one.sequence for one in missing), self.reached.get(chain, START).sequence
             if first > end:
                 raise DamagedError(f"chain {chain} ends at entry {end}, but entry {first} was signed: it was cut off")
             raise DamagedError(

@@ -7,7 +7,8 @@
 4. The database notes how far it is.
 
 Who dies between 3 and 4 leaves an object that the next one finds in his way, and takes for his own if it has what he
-was to put. What else he may find, a database that was set back to an earlier time has written: a new epoch begins.
+was to put. What else he may find, there or in a later epoch, a database that was set back since has written: a new
+epoch begins, above all that there are.
 """
 
 import logging
@@ -32,6 +33,9 @@ _OBJECTS: Final = 16  # of one institution, then others have their turn
 _HELD: Final = 20  # seconds; what takes longer is done twice, and counts once
 
 _INSTITUTIONS: Final = "SELECT name FROM institution ORDER BY name"
+_UNKNOWN: Final = (
+    "SELECT i.name FROM institution i WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.institution = i.name)"
+)
 _TAKE: Final = (
     "UPDATE ledger SET holder = %s, held_until = now() + make_interval(secs => %s) "
     "WHERE institution = %s AND (holder = %s OR held_until < now()) "
@@ -83,6 +87,15 @@ class _Position:
     tip: Tip
     xid: str  # of the last row that is in it
     commit: int  # likewise
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What S3 and the database both have of a ledger."""
+
+    tip: Tip
+    heads: Mapping[str, Link]  # by writer where chains stand there
+    beyond: str  # key of the first object with something that the database lacks; '': there is none
 
 
 class LedgerWriter:
@@ -171,6 +184,15 @@ class LedgerWriter:
         """Put rows as the next object; what is there now, and the number of its last transaction."""
         place = replace(position.tip.place, number=position.tip.place.number + 1)
         while True:
+            # Below a later epoch nothing counts that is put: the database was set back, or somebody died before he
+            # had noted that it begins.
+            last = ledger.last_epoch(self._store, institution, place.epoch)
+            if last > place.epoch:
+                place = replace(place, epoch=last)
+                met = self._met(institution, position, place)
+                if met is not None:
+                    return met
+                place = _next_epoch(institution, place)
             body = ledger_format.encoded(institution, place, position.tip, [entry for _, entry in rows])
             key = ledger_format.key_of(institution, place)
             try:
@@ -179,8 +201,7 @@ class LedgerWriter:
                 met = self._met(institution, position, place)
                 if met is not None:
                     return met
-                log.warning("ledger.epoch_begins", extra={"institution": institution, "in_the_way": key})
-                place = replace(place, epoch=place.epoch + 1)
+                place = _next_epoch(institution, place)
             else:
                 return ledger_format.decoded(body, key), rows[-1][0]
 
@@ -221,42 +242,79 @@ class LedgerWriter:
             self._store.check([institution])
         except SettingsError as error:
             raise UnavailableError(str(error)) from error
-        tip, heads = self._found(institution)
-        for writer, link in heads.items():
-            self._require(institution, writer, link)
+        shared = self._shared(institution)
+        if shared.beyond:
+            raise UnavailableError(
+                f"{self._store.bucket(institution)}/{shared.beyond} is of the ledger of another database: this one "
+                "lacks commits of it; see cluster.store.bucket_prefix and cluster.database.url. If it was restored to "
+                "an earlier time: imagerepo audit acknowledge; else make it anew: imagerepo index rebuild"
+            )
         with self._database.transaction() as connection:
-            # Asked first: whatever has a lower number is visible to the questions that follow.
-            (oldest,) = connection.run(_OLDEST).fetchone() or (0,)
-            _reach(connection, institution, heads)
-            (missing,) = connection.run(_FIRST_MISSING, (institution,)).fetchone() or (None,)
-            xid = oldest if missing is None else min(oldest, missing)
-            begun = (institution, tip.place.epoch, tip.place.number, tip.digest, str(xid))
-            connection.run(_BEGIN, begun)
+            begin(connection, institution, shared.tip, shared.heads)
 
-    def _found(self, institution: str) -> tuple[Tip, dict[str, Link]]:
-        """The last object in S3, and where chains stand there; what is damaged stays as it is."""
+    def acknowledge(self) -> Sequence[str]:
+        """Go on with ledgers of which the database knows nothing since it was set back, behind what it has of them.
+
+        Returns:
+            Keys from which on it lacks what is in them, of each such ledger.
+
+        Raises:
+            UnavailableError: some of them are left as they were; to be run again.
+        """
+        with self._database.reading() as connection:
+            names = [name for (name,) in connection.run(_UNKNOWN)]
+        gone: list[str] = []
+        for name in names:
+            shared = self._shared(name)
+            if shared.beyond:
+                with self._database.transaction() as connection:
+                    begin(connection, name, shared.tip, shared.heads)
+                gone.append(f"{self._store.bucket(name)}/{shared.beyond} and what follows it")
+        return gone
+
+    def _shared(self, institution: str) -> _Shared:
+        """What S3 and the database both have; what is damaged stays as it is."""
         tip, heads = BEGIN, dict[str, Link]()
         for one in ledger.objects(self._store, institution, _say):
+            reached = {entry.writer: Link(entry.last, entry.digest) for entry in one.entries}
+            if not all(self._has(institution, writer, link) for writer, link in reached.items()):
+                return _Shared(tip, heads, one.key)
             tip = one.tip
-            heads |= {entry.writer: Link(entry.last, entry.digest) for entry in one.entries}
-        return tip, heads
+            heads |= reached
+        return _Shared(tip, heads, "")
 
-    def _require(self, institution: str, writer: str, link: Link) -> None:
-        """Raise UnavailableError if the database lacks an entry that is in S3."""
+    def _has(self, institution: str, writer: str, link: Link) -> bool:
         with self._database.reading() as connection:
-            there = link_at(connection, institution, writer, link.sequence)
-        if there != link:
-            raise UnavailableError(
-                f"bucket {self._store.bucket(institution)} has a ledger of another database: entry {link.sequence} of "
-                f"chain {institution}/{writer} is not in this one; see cluster.store.bucket_prefix and "
-                "cluster.database.url, or make the database anew: imagerepo index rebuild"
-            )
+            return link_at(connection, institution, writer, link.sequence) == link
+
+
+def begin(connection: Connection, institution: str, tip: Tip, heads: Mapping[str, Link]) -> None:
+    """Note how far a ledger is of which nothing is noted, in a transaction.
+
+    Args:
+        connection: to the database, which has the journal as far.
+        institution: whose ledger.
+        tip: its last object.
+        heads: by writer where chains stand in it.
+    """
+    # Asked first: whatever has a lower number is visible to the questions that follow.
+    (oldest,) = connection.run(_OLDEST).fetchone() or (0,)
+    _reach(connection, institution, heads)
+    (missing,) = connection.run(_FIRST_MISSING, (institution,)).fetchone() or (None,)
+    xid = oldest if missing is None else min(oldest, missing)
+    connection.run(_BEGIN, (institution, tip.place.epoch, tip.place.number, tip.digest, str(xid)))
 
 
 def link_at(connection: Connection, institution: str, writer: str, sequence: int) -> Link | None:
     """Where a chain stands in the database behind the commit that has the entry of that number, or the last one."""
     row = connection.run(_AT, (institution, writer, sequence)).fetchone()
     return None if row is None else Link(row[0], ledger_format.digest_of_last(bytes(row[1])))
+
+
+def _next_epoch(institution: str, place: Place) -> Place:
+    in_the_way = ledger_format.key_of(institution, place)
+    log.warning("ledger.epoch_begins", extra={"institution": institution, "in_the_way": in_the_way})
+    return replace(place, epoch=place.epoch + 1)
 
 
 def _is_full(rows: Sequence[tuple[str, LedgerEntry]]) -> bool:

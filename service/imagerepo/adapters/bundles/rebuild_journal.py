@@ -11,6 +11,8 @@ from typing import Final
 from imagerepo.adapters.bundles import ledger
 from imagerepo.adapters.bundles.known import Institutions
 from imagerepo.adapters.bundles.ledger import LedgerEntry
+from imagerepo.adapters.bundles.ledger_format import BEGIN
+from imagerepo.adapters.bundles.ledger_writing import begin
 from imagerepo.adapters.bundles.rebuild_staging import add_studies, copy
 from imagerepo.adapters.objects_s3.store import S3Store
 from imagerepo.adapters.postgres.connecting import Connection
@@ -31,23 +33,38 @@ _JOURNAL: Final = "commit_number, institution, writer, first, entries, stored, l
 
 
 def rebuild(database: Database, store: S3Store, institution: str, rebuilt: Rebuilt) -> None:
-    """Write an institution's journal and where its chains stand; nothing of it is there. Raises UnavailableError."""
+    """Write an institution's journal, where its chains stand, and how far its ledger is; nothing of it is there.
+
+    Raises:
+        UnavailableError: some of it may be there.
+    """
 
     def note(error: DamagedError) -> None:
         rebuilt.damaged += 1
         log.error("rebuild.ledger_damaged", extra={"institution": institution, "reason": str(error)})
 
-    heads: dict[str, Link] = {}
-    for entries in _together(ledger.read(store, institution, note)):
+    tip, heads = BEGIN, dict[str, Link]()
+
+    def read() -> Iterator[LedgerEntry]:
+        nonlocal tip
+        for one in ledger.objects(store, institution, note):
+            tip = one.tip
+            yield from one.entries
+
+    for entries in _together(read()):
         in_transaction(database, lambda connection, entries=entries: _write(connection, institution, entries))
         heads.update((one.writer, Link(one.last, one.digest)) for one in entries)
         rebuilt.commits += len(entries)
     if heads:
         Institutions(database).key(institution)
     rows = [(institution, writer, link.sequence, link.digest) for writer, link in heads.items()]
-    in_transaction(
-        database, lambda connection: copy(connection, "chain", "institution, writer, sequence, digest", rows)
-    )
+
+    def end(connection: Connection) -> None:
+        copy(connection, "chain", "institution, writer, sequence, digest", rows)
+        if tip != BEGIN:
+            begin(connection, institution, tip, heads)  # else every replica would read the whole ledger once more
+
+    in_transaction(database, end)
 
 
 def _together(entries: Iterator[LedgerEntry]) -> Iterator[list[LedgerEntry]]:

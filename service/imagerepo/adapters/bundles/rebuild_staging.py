@@ -32,7 +32,7 @@ _MAKE: Final = {
     "PRIMARY KEY (name, key)",
 }
 _READ_ONLY: Final = "default_transaction_read_only"
-_OF_JOURNAL: Final = ("journal", "chain", "rebuild_commit", "rebuild_study")
+_OF_JOURNAL: Final = ("journal", "chain", "ledger", "ledger_chain", "rebuild_commit", "rebuild_study")
 _OURS: Final = ("institution", "study", "instance", "version", "object", "journal", "hold", "gone")  # that are empty
 _OTHERS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'imagerepo' "

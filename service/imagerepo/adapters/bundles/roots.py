@@ -7,6 +7,7 @@ are.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any, Final
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from imagerepo.adapters.bundles.signed_lines import SignedLines
 from imagerepo.adapters.objects_s3.in_order import in_order
 from imagerepo.adapters.objects_s3.locked import LockedBucket
 from imagerepo.adapters.segments import anchor
@@ -25,7 +27,7 @@ from imagerepo.errors import DamagedError
 
 BUCKET: Final = "roots"
 """What the bucket's name ends with."""
-_SUFFIX: Final = ".json"
+_KEY: Final = re.compile(r"([0-9]{12})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Root:
 class Signed:
     """All roots."""
 
-    links: dict[ChainId, set[Link]] = field(default_factory=dict[ChainId, set[Link]])
+    links: dict[ChainId, SignedLines] = field(default_factory=dict[ChainId, SignedLines])
     """By chain every line that a root names and the database should have."""
     lost: int = 0  # that it has no more, as the administration has acknowledged
     tip: Tip = BEGIN
@@ -65,13 +67,13 @@ class Signed:
 
 def key_of(number: int) -> str:
     """Where a root lies in its bucket."""
-    return f"{number:012d}{_SUFFIX}"
+    return f"{number:012d}.json"
 
 
 def number_in(key: str) -> int:
     """The number that a key names; 0: it is no root's."""
-    name = key.removesuffix(_SUFFIX)
-    return int(name) if key == f"{name}{_SUFFIX}" and name.isdecimal() else 0
+    found = _KEY.fullmatch(key)
+    return 0 if found is None else int(found[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def opened(key: Ed25519PublicKey, body: bytes) -> Root:
     """What a root says. Raises DamagedError if its signature does not hold."""
     try:
         return _parsed(body, anchor.opened(key, body))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # anybody may put anything
         raise DamagedError("it cannot be read") from error
 
 
@@ -145,34 +147,40 @@ def read(bucket: LockedBucket, key: Ed25519PublicKey, known: Tip) -> Signed:
     """
     found = Signed()
     tips = frozenset({BEGIN.digest})
-    for number, roots in _valid(bucket, key):
-        if number != found.tip.number + 1:
-            _require_expired(bucket, found.tip.number + 1, roots[0].before_locked_until)
-        elif not any(one.after in tips for one in roots):
-            raise DamagedError(f"bucket {bucket.name}: root {number} does not follow root {number - 1}")
+    foreign = 0  # the first number behind the last root under which somebody has put something else
+    for number, roots in valid(bucket, key, ""):
+        if not roots:
+            foreign = foreign or number
+            continue
+        # Between two that follow each other may be numbers that were taken (signing.py).
+        if not any(one.after in tips for one in roots):
+            if number == found.tip.number + 1:
+                raise DamagedError(f"bucket {bucket.name}: root {number} does not follow root {number - 1}")
+            _require_expired(bucket, found.tip.number + 1, foreign, roots[0].before_locked_until)
         for one in roots:
             for chain, link in one.links:
-                found.links.setdefault(chain, set()).add(link)
+                found.links.setdefault(chain, SignedLines()).add(link)
             for chain, link in one.lost:
-                if link in found.links.get(chain, ()):
-                    found.links[chain].remove(link)
+                if chain in found.links and found.links[chain].discard(link):
                     found.lost += 1
-        found.tip, found.at = roots[0].tip, roots[0].at
+        found.tip, found.at, foreign = roots[0].tip, roots[0].at, 0
         tips = frozenset(one.tip.digest for one in roots)
     if found.tip.number < known.number:
-        _require_expired(bucket, found.tip.number + 1, known.locked_until)
+        _require_expired(bucket, found.tip.number + 1, foreign, known.locked_until)
     return found
 
 
-def _require_expired(bucket: LockedBucket, number: int, until: datetime | None) -> None:
+def _require_expired(bucket: LockedBucket, number: int, foreign: int, until: datetime | None) -> None:
     """Raise DamagedError unless what is missing may have gone: its lock, and those of all before it, have ended."""
     if until is None or until > datetime.now(UTC):
+        if number == foreign:
+            raise DamagedError(f"bucket {bucket.name}: the signature of root {number} does not hold")
         raise DamagedError(f"bucket {bucket.name}: root {number} is missing")
 
 
-def _valid(bucket: LockedBucket, key: Ed25519PublicKey) -> Iterator[tuple[int, list[Root]]]:
-    """Numbers of roots, and all versions of each whose signatures hold."""
-    listed = (one for one in bucket.versions() if number_in(one.key))
+def valid(bucket: LockedBucket, key: Ed25519PublicKey, after: str) -> Iterator[tuple[int, list[Root]]]:
+    """Numbers in keys behind `after`, in order, and all versions of each whose signatures hold; there may be none."""
+    listed = (one for one in bucket.versions(after) if number_in(one.key))
     read_ahead = in_order(listed, bucket.read)
     for number, versions in groupby(read_ahead, lambda one: number_in(one[0].key)):
         roots: list[Root] = []
@@ -183,6 +191,4 @@ def _valid(bucket: LockedBucket, key: Ed25519PublicKey) -> Iterator[tuple[int, l
                 continue  # somebody has put something else under its key, which adds a version
             if root.tip.number == number:
                 roots.append(root)
-        if not roots:
-            raise DamagedError(f"bucket {bucket.name}: the signature of root {number} does not hold")
         yield number, roots

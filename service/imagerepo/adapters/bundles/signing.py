@@ -8,7 +8,6 @@ Who dies between 2 and 3 leaves a root that the next one finds in its way, and g
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -18,19 +17,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from imagerepo.adapters.bundles import roots
 from imagerepo.adapters.bundles.ledger_writing import link_at
 from imagerepo.adapters.bundles.roots import BEGIN, Root, Statement, Tip
+from imagerepo.adapters.bundles.signed_lines import SignedLines
 from imagerepo.adapters.objects_s3.locked import LockedBucket
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.postgres.standbys import await_standbys
 from imagerepo.adapters.segments.lines import Link
 from imagerepo.adapters.segments.verify import ChainId
-from imagerepo.errors import DamagedError, ExistsError, UnavailableError
+from imagerepo.errors import ExistsError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 _HELD: Final = 20  # seconds; what takes longer is done twice, and both count
 _CHAINS: Final = 10_000  # that one root names; the next one has the others
-_LOOKED_AT: Final = 16  # roots from the end on, for one whose signature holds
 
 _KNOWN: Final = "SELECT number, digest, locked_until FROM signed_root"
 _TAKE: Final = (
@@ -108,9 +107,9 @@ class RootSigner:
             self._follow(Tip(*taken), Statement((), lost, reason))
         return [f"{chain}: entry {link.sequence}" for chain, link in lost]
 
-    def _lost(self, chain: ChainId, links: set[Link]) -> Iterator[Link]:
+    def _lost(self, chain: ChainId, links: SignedLines) -> Iterator[Link]:
         """Those that the database has no more: behind one that it has, all are as they were."""
-        for link in sorted(links, key=lambda one: one.sequence, reverse=True):
+        for link in links.latest_first():
             with self._database.reading() as connection:
                 if link_at(connection, chain.institution, chain.writer, link.sequence) == link:
                     return
@@ -130,20 +129,21 @@ class RootSigner:
         return root
 
     def _last(self, tip: Tip) -> Tip:
-        """What is to be followed: the last root that there is, with the highest number that anybody has put."""
-        ending = deque(self._bucket.versions(roots.key_of(tip.number)), maxlen=_LOOKED_AT)
-        if not ending:
-            raise UnavailableError(f"bucket {self._bucket.name} does not show what it has")
-        last = tip
-        for one in reversed(ending):
-            try:
-                last = roots.opened(self._key.public_key(), self._bucket.read(one)).tip
+        """What is to be followed: the last root that there is, with the last number before one that nobody has."""
+        last, after = tip, roots.key_of(tip.number)
+        for number, found in roots.valid(self._bucket, self._key.public_key(), after):
+            if found:
+                last = found[0].tip
+            else:
+                log.error("journal.root_foreign", extra={"bucket": self._bucket.name, "key": roots.key_of(number)})
+        number = last.number
+        for one in self._bucket.versions(roots.key_of(number)):
+            if roots.number_in(one.key) > number + 1:
                 break
-            except DamagedError:
-                log.error(  # noqa: TRY400 - the key says all
-                    "journal.root_foreign", extra={"bucket": self._bucket.name, "key": one.key}
-                )
-        return Tip(max(roots.number_in(one.key) for one in ending), last.digest, last.locked_until)
+            number = max(number, roots.number_in(one.key))
+        if number == tip.number:
+            raise UnavailableError(f"bucket {self._bucket.name} does not show what it has")
+        return Tip(number, last.digest, last.locked_until)
 
     def _note(self, tip: Tip, root: Root) -> None:
         with self._database.transaction() as connection:

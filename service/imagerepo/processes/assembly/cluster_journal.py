@@ -41,6 +41,22 @@ def signer(settings: Settings, shared: Cluster, database: Database, store: S3Sto
     return RootSigner(database, bucket, anchor.read_key(settings.audit.key), name, retention)
 
 
+def acknowledge(
+    settings: Settings, shared: Cluster, database: Database, store: S3Store, reason: str, name: str
+) -> Sequence[str]:
+    """Say what the database has no more of ledger and signed roots since it was set back, by that name; what it is.
+
+    Raises:
+        SettingsError: nobody signs, and of the ledger nothing is gone; or the key cannot be read.
+        DamagedError: a root is missing, or was signed by another key.
+        UnavailableError: some of it was not said.
+    """
+    gone = LedgerWriter(database, store, name).acknowledge()
+    if gone and settings.audit.key is None:
+        return gone
+    return [*gone, *signer(settings, shared, database, store, name).acknowledge(reason)]
+
+
 def check(settings: Settings, database: Database, store: S3Store) -> None:
     """See that roots can be signed, if they shall be; their bucket is made before the first one.
 
