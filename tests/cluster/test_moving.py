@@ -21,7 +21,7 @@ from tests.harness import databases, s3, segment_editor
 from tests.harness.archive import Archive, in_segments
 from tests.harness.committing import writing
 from tests.harness.database_relay import Loss, between
-from tests.harness.dicom_file import ct
+from tests.harness.dicom_file import ct, uid
 from tests.harness.requests import change, journal, spooled, store
 from tests.harness.server import COMMAND
 from tests.harness.stored import walk
@@ -114,6 +114,31 @@ def test_what_goes_on_in_the_folder_is_moved_by_another_run(folder: Path, target
         one.other.commit([store(ct(2, study=3, series=0))])
     assert moved(importer, folder, target)["stored"] == 3
     assert is_same(folder, target)
+
+
+def test_a_study_that_was_released_and_then_deleted_in_the_folder_goes(
+    folder: Path, target: Target, importer: Run
+) -> None:
+    moved(importer, folder, target)
+    with in_segments(folder) as one:
+        one.commits.commit([change(Action.RELEASE, 2)])
+        one.commits.commit([change(Action.DELETE, 2)])
+    assert moved(importer, folder, target)["complete"]
+    assert is_same(folder, target)
+
+
+def test_a_hold_that_was_set_here_is_not_lifted_by_the_folder(
+    folder: Path, target: Target, importer: Run, tmp_path: Path, url: str
+) -> None:
+    moved(importer, folder, target)
+    with writing(url, target.store_settings, tmp_path, "replica/one") as replica:
+        replica.commits.commit([change(Action.RELEASE, 2), change(Action.HOLD, 2), change(Action.HOLD, 4)])
+    with in_segments(folder) as one:
+        one.commits.commit([change(Action.RELEASE, 2), change(Action.HOLD, 1), change(Action.HOLD, 3)])
+        one.commits.commit([change(Action.RELEASE, 3)])
+    assert moved(importer, folder, target)["complete"]
+    held = target.rows("SELECT study_uid FROM hold WHERE held = 1 ORDER BY study_uid")
+    assert held == [(uid(study),) for study in (1, 2, 4)]
 
 
 def test_what_came_by_another_way_stays_as_it_is(

@@ -22,6 +22,7 @@ from tests.harness.dicom_file import DicomFile, ct, uid
 from tests.harness.ledgers import Keeping
 from tests.harness.rebuilding import INSTITUTIONS, LYING, answers, rebuild, rows, settle
 from tests.harness.requests import change, journal, spooled, store
+from tests.testbed.s3 import client
 from tests.testbed.shared import shared_bed
 from tests.wire.importing import Run, importer
 
@@ -182,6 +183,57 @@ def test_what_was_compacted_is_found_where_it_is(lost: Writing, anew: Callable[[
 
 
 @pytest.mark.long
+def test_copies_that_lost_bits_are_not_taken_for_what_they_were_made_of(
+    lost: Writing, settings: Store, tmp_path: Path, anew: Callable[[], Writing]
+) -> None:
+    """Between the copying of objects and their removal both are there."""
+    files = [ct(number) for number in range(12)]
+    compaction.store_singly(lost, files)
+    compaction.compact(lost)
+    settle(lost)
+    compaction.overwrite(lost, files[3].instance, 3000)
+    made = anew()
+    assert compaction.has(made, files)
+    compaction.reclaim(made)
+    assert compaction.has(made, files)
+    assert compaction.is_sound(made)
+
+
+@pytest.mark.long
+def test_of_two_copies_the_one_that_lost_bits_is_given_up(
+    lost: Writing, settings: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [ct(number) for number in range(12)]
+    compaction.store_singly(lost, files)
+    compaction.compact(lost)
+    compaction.reclaim(lost)
+    settle(lost)
+    ((bucket, key),) = lost.rows("SELECT DISTINCT store, key FROM object WHERE live > 0")
+    with client(shared_bed().plan.s3) as made:
+        made.copy_object(Bucket=bucket, Key=f"{key.rpartition('/')[0]}/{'f' * 32}", CopySource=f"{bucket}/{key}")
+    compaction.overwrite(lost, files[3].instance, 3000)
+    with databases.with_schema() as url:
+        assert rebuild(url, settings, tmp_path).damaged == 1
+        assert [record.msg for record in caplog.records if record.levelname == "ERROR"] == ["rebuild.bytes_damaged"]
+        with writing(url, settings, tmp_path, "anew") as anew:
+            compaction.reclaim(anew)
+            assert compaction.has(anew, files)
+
+
+@pytest.mark.long
+def test_a_study_of_more_commits_than_are_read_at_a_time_is_there_again(
+    lost: Writing, anew: Callable[[], Writing]
+) -> None:
+    for number in range(140):
+        lost.commits.commit([store(ct(number % 90, size=640, variant=number // 90)), store(ct(number, study=2))])
+    settle(lost)
+    before, said = rows(lost), answers(lost)
+    made = anew()
+    assert rows(made) == before
+    assert answers(made) == said
+
+
+@pytest.mark.long
 def test_what_was_moved_from_a_data_folder_is_there_again(
     lost: Writing, url: str, settings: Store, tmp_path: Path, importer: Run, anew: Callable[[], Writing]
 ) -> None:
@@ -191,9 +243,10 @@ def test_what_was_moved_from_a_data_folder_is_there_again(
         folder.other.commit([store(ct(3, study=1, variant=1)), journal(query="x")])
         folder.commits.commit([change(Action.HOLD, 2)])
         folder.commits.commit([change(Action.DELETE, 3), change(Action.DELETE, 1, 1, 0)])
-        folder.commits.commit([store(ct(2, study=3, variant=2))])
+        folder.commits.commit([store(ct(2, study=3, variant=2)), store(ct(30, study=1), "other")])
+        folder.commits.commit([store(ct(number, study=2), "other") for number in (31, 32)])
     lost.commits.commit([store(ct(6, study=1))])
-    written = write_settings(tmp_path, url, settings)
+    written = write_settings(tmp_path, url, settings, institutions=[{"id": name} for name in INSTITUTIONS])
     importer("--from-data", tmp_path / "data", "--config", written, "--json")
     lost.commits.commit([store(ct(20, study=1)), change(Action.DELETE, 1, 1, 9)])
     settle(lost)
@@ -220,6 +273,28 @@ def test_bytes_that_nobody_has_are_named_and_the_rest_is_there(
                 made.bytes_of(ct(1, series=1).instance)
             (again,) = made.commits.commit([store(ct(1, series=1))])
             assert (again.kind, again.version) == (CommitKind.STORED, 2)
+
+
+def test_what_contradicts_the_ledger_is_named_and_its_bytes_stay(
+    lost: Writing, settings: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Deleted and stored to another study since: the deletion is not known any more."""
+    files = [replace(ct(1), study=uid(study), series=uid(study, 1)) for study in (1, 2)]
+    lost.commits.commit([store(files[0]), store(ct(2))])
+    settle(lost)
+    lost.commits.commit([change(Action.DELETE, 1, 1, 1)])
+    lost.commits.commit([store(files[1]), store(ct(3, study=2))])
+    lost.commits.commit([store(replace(files[1], pixels=bytes(99)))])
+    with databases.with_schema() as url:
+        said = rebuild(url, settings, tmp_path)
+        assert (said.damaged, said.recovered, said.is_whole) == (2, 1, False)
+        assert {record.msg for record in caplog.records if record.levelname == "ERROR"} == {"rebuild.instance_refused"}
+        with writing(url, settings, tmp_path, "anew") as made:
+            assert made.bytes_of(ct(1).instance) == files[0].part10
+            assert made.bytes_of(ct(3, study=2).instance) == ct(3, study=2).part10
+            assert Reclaimer(made.database, made.store).work(timedelta(0)) == 0
+            assert made.rows("SELECT count(*) FROM reclaim") == [(0,)]
+            assert len(list(made.store.list(made.store.bucket("default"), f"default/{uid(2)}/", ""))) == 2
 
 
 @pytest.mark.long

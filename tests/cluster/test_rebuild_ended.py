@@ -16,6 +16,7 @@ from imagerepo.adapters.bundles import ledger
 from imagerepo.adapters.objects_s3.store import S3Store
 from imagerepo.adapters.postgres import schema
 from imagerepo.errors import UnavailableError
+from imagerepo.model.events import OnDifference
 from imagerepo.model.rebuilt import Rebuilt
 from imagerepo.settings import load
 from imagerepo.settings_cluster import Store
@@ -30,6 +31,7 @@ from tests.harness.receiver import await_
 from tests.harness.requests import store
 from tests.harness.web_client import WebClient
 from tests.testbed.bed import Bed
+from tests.testbed.s3 import client
 from tests.testbed.shared import shared_bed
 
 pytestmark = pytest.mark.timeout(300)
@@ -61,7 +63,7 @@ def test_one_that_was_killed_goes_on(lost: Writing, settings: Store, tmp_path: P
             with databases.opened(url) as database, pytest.raises(UnavailableError, match="index rebuild"):
                 schema.check(database)
         for seconds in itertools.count(1):  # until one is faster
-            if not is_killed(url, settings, tmp_path, 0.4 * seconds):
+            if not is_killed(url, settings, tmp_path, 0.4 * seconds) or is_complete(url):
                 break
         with writing(url, settings, tmp_path, "anew") as made:
             schema.check(made.database)
@@ -71,6 +73,35 @@ def test_one_that_was_killed_goes_on(lost: Writing, settings: Store, tmp_path: P
 
 class EndedError(Exception):
     pass
+
+
+@pytest.mark.long
+def test_one_that_was_ended_after_it_took_up_a_duplicate_goes_on(
+    lost: Writing, settings: Store, tmp_path: Path
+) -> None:
+    """As of two objects of one instance, of which a replica put the first, and was killed before it answered."""
+    lost.commits.commit([store(ct(1))])
+    ((bucket, key),) = lost.rows("SELECT store, key FROM object")
+    with client(shared_bed().plan.s3) as made:
+        made.copy_object(
+            Bucket=bucket, Key=f"{key[:-1]}{'0' if key[-1] != '0' else '1'}", CopySource=f"{bucket}/{key}"
+        )
+    lost.commits.commit([store(ct(number, study=2, size=640)) for number in range(256)])
+    lost.commits.commit([store(ct(1, study=3), "other")])
+
+    def ends(institution: str) -> OnDifference:
+        if institution == "other":
+            raise EndedError
+        return OnDifference.VERSION
+
+    with databases.with_schema() as url:
+        with pytest.raises(EndedError):
+            rebuild(url, settings, tmp_path, on_difference=ends)
+        said = rebuild(url, settings, tmp_path)
+        assert (said.recovered, said.is_whole) == (1, True)
+        with writing(url, settings, tmp_path, "anew") as anew:
+            assert anew.bytes_of(ct(1).instance) == ct(1).part10
+            assert anew.rows("SELECT count(*) FROM version") == [(258,)]
 
 
 def ending(after: int) -> Callable[[Rebuilt], None]:
@@ -95,6 +126,16 @@ def is_killed(url: str, settings: Store, folder: Path, seconds: float) -> bool:
             process.kill()
             return True
     return False
+
+
+def is_complete(url: str) -> bool:
+    """Whether replicas may use a database; also that of a rebuild that was killed when all was done."""
+    try:
+        with databases.opened(url) as database:
+            schema.check(database)
+    except UnavailableError:
+        return False
+    return True
 
 
 def connected(url: str) -> int:

@@ -73,6 +73,24 @@ def test_the_last_entry_says_whether_it_is_held() -> None:
     assert not past(deleted(action="hold"), deleted(action="release")).hold.held
 
 
+def test_what_is_carried_over_lifts_no_hold_that_was_set_here() -> None:
+    carried = "data:0123/one"
+    hold, release = deleted(action="hold"), deleted(action="release")
+    for writers, entries, held in (
+        ((carried, carried), (hold, release), False),
+        (("one", carried), (hold, release), True),
+        ((carried, "one", carried), (hold, hold, release), True),
+        (("one", "one", carried), (hold, release, hold), True),
+        ((carried, "one"), (hold, release), False),
+        (("data:4567/one", carried), (hold, release), True),
+    ):
+        made = Past(STUDY)
+        for number, (writer, said) in enumerate(zip(writers, entries, strict=True), 1):
+            made.add(Entry(number, writer, 0, (said,)))
+        assert made.hold is not None
+        assert made.hold.held is held, (writers, entries)
+
+
 def test_what_is_carried_over_deletes_nothing_that_came_another_way() -> None:
     made = past(stored("i"))
     made.add(Entry(2, "data:0123/one", 0, (stored("j", key="x"), deleted())))
@@ -91,9 +109,32 @@ def test_a_version_lies_where_its_line_says_or_where_it_was_compacted_to() -> No
     found = locate(made, BUCKET, {a: 500, b: 500}, [])
     assert [where.key for where in found.ranges.values()] == [a, b]
     both = held(stored("i", key="x"), stored("j", key="x", digest=2), writer="compacted")
-    found = locate(made, BUCKET, {a: 500, b: 500, both.key: 500}, [both])
-    assert {where.key for where in found.ranges.values()} == {both.key}
-    assert [one.key for one in found.unneeded] == [a, b]
+    found = locate(made, BUCKET, {b: 500, both.key: 500}, [both])
+    assert [where.key for where in found.ranges.values()] == [both.key, b]
+    assert found.unneeded == []
+
+
+def test_while_what_a_line_names_is_there_nothing_else_is_taken_for_it() -> None:
+    made = past(stored("i", key="a"))
+    a, copy = f"default/{STUDY}/1.2.1/a", held(stored("i", key="x"), writer="compacted")
+    found = locate(made, BUCKET, {a: 500, copy.key: 500}, [copy])
+    assert [where.key for where in found.ranges.values()] == [a]
+    assert [one.key for one in found.unneeded] == [copy.key]
+
+
+def test_of_several_copies_one_that_was_read_and_is_wrong_is_passed_over() -> None:
+    made = past(stored("i", key="a"))
+    (version,) = made.versions
+    copies = [held(stored("i"), writer="compacted", key=key) for key in ("x", "y")]
+    sizes = {one.key: 500 for one in copies}
+    first = locate(made, BUCKET, sizes, copies)
+    assert [where.key for where in first.ranges.values()] == [copies[0].key]
+    assert first.doubtful == [version]
+    second = locate(made, BUCKET, sizes, copies, {first.ranges[version.key]})
+    assert [where.key for where in second.ranges.values()] == [copies[1].key]
+    third = locate(made, BUCKET, sizes, copies, {first.ranges[version.key], second.ranges[version.key]})
+    assert third.ranges == first.ranges
+    assert third.unneeded == []
 
 
 def test_a_version_whose_bytes_nobody_has_is_lost_and_its_number_stays_taken() -> None:

@@ -2,13 +2,15 @@
 
 Journal lines stay as they are, in chains of their own: their writer is named after the folder and who wrote there. So
 the chains say how far a folder was carried, and whoever is not sure of a COMMIT, or was killed, sees by them where to
-go on. A commit gets a number of ours, in the order of the folder's.
+go on. A commit gets a number of ours for each of its institutions, in the order of the folder's: what it has stored
+for one of them is counted from the first place on, as a rebuild counts.
 
 A version keeps its number. One that was deleted in the folder since it was stored is not carried, its number is kept
 from being given again. A deletion that is carried after what it deletes removes that, and nothing that came here by
-another way.
+another way. A hold that is carried over is set; a release lifts what the same folder has set, and no other.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,7 +27,7 @@ from imagerepo.adapters.bundles.lots import Carried, Chain, Lot
 from imagerepo.adapters.bundles.removing import Doomed
 from imagerepo.adapters.bundles.rows import Rows, of_objects
 from imagerepo.adapters.index_sql import apply
-from imagerepo.adapters.index_sql.holds import refuse_held
+from imagerepo.adapters.index_sql.holds import HoldEntry, refuse_held
 from imagerepo.adapters.moments import microseconds
 from imagerepo.adapters.postgres import holds
 from imagerepo.adapters.postgres.connecting import Connection
@@ -41,6 +43,12 @@ CARRIED: Final = "data:"
 _WAIT: Final = "4s"  # for studies that replicas have just now
 _HEADS: Final = "SELECT institution, writer, sequence, digest FROM chain WHERE starts_with(writer, %s)"
 _NUMBERS: Final = "SELECT nextval('commit_number') FROM generate_series(1, %s)"
+# Whether a study is held, and who has said so.
+_HOLD: Final = (
+    "SELECT h.held = 1, coalesce(j.writer, '') FROM institution n JOIN hold h ON h.institution_id = n.id "
+    "LEFT JOIN journal j ON j.commit_number = h.commit_number AND j.institution = n.name "
+    "WHERE n.name = %s AND h.study_uid = %s"
+)
 # Which instances of a study a deletion names, and whether all versions of each came from the folder.
 _DOOMED: Final = (
     "SELECT s.uid, i.uid, bool_and(coalesce(starts_with(j.writer, %s), false)) FROM series s "
@@ -67,6 +75,24 @@ _ADD_CHAINS: Final = (
     "SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[]) ORDER BY 1, 2 "
     "ON CONFLICT (institution, writer) DO UPDATE SET sequence = excluded.sequence, digest = excluded.digest"
 )
+
+
+def origin_of(writer: str) -> str:
+    """The data folder that a writer's lines were carried over from; empty: none."""
+    return writer.partition("/")[0] if writer.startswith(CARRIED) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBy:
+    """What is known of a study's hold."""
+
+    held: bool
+    origin: str  # as `origin_of` has it
+
+
+def counts(entry: HoldEntry, origin: str, before: HeldBy | None) -> bool:
+    """Whether a hold or a release from `origin` changes what there was: a release that is carried over not always."""
+    return not origin or before is None or before.origin == origin or (entry.held and not before.held)
 
 
 @dataclass(slots=True)
@@ -130,22 +156,23 @@ class Carrying:
         question = _question(self._prefix, lot, keys)
         now = microseconds(datetime.now(UTC))
         connection.run(sql.LOCK, (sorted(question.locks),))
-        for one in lot.commits:
-            for line in one.deletions:
-                self._delete(connection, line, keys[line.institution], now, descriptions)
+        numbers = _numbers(connection, lot)
+        self._journal(connection, lot, numbers)
+        for of, one in zip(numbers, lot.commits, strict=True):
+            for change in one.changes:
+                if isinstance(change, DeleteLine):
+                    self._delete(connection, change, keys[change.institution], now, descriptions)
+                else:
+                    self._hold(connection, replace(change, commit=of[change.institution]))
+        # What was stored in the folder before it was deleted there, in this lot, is not among its versions.
         state = known.ask(connection, question)
-        numbers = [row[0] for row in connection.run(_NUMBERS, (len(lot.commits),))]
         done, outcome = Decisions(state.commit), Outcome()
-        for number, one in zip(numbers, lot.commits, strict=True):
-            _decide(one, number, state, keys, done, outcome)
+        for of, one in zip(numbers, lot.commits, strict=True):
+            _decide(one, of, state, keys, done, outcome)
         self._write(connection, done, Rows(state, keys, self._writer.slot, now), now)
         gone = [line for one in lot.commits for line in one.gone]
         if gone:
             connection.run(_ADD_GONE, (sql.document(_gone(gone, keys)),))
-        for number, one in zip(numbers, lot.commits, strict=True):
-            for entry in one.holds:
-                holds.enter(connection, replace(entry, commit=number))
-        self._journal(connection, lot, numbers)
         return outcome
 
     def _write(self, connection: Connection, done: Decisions, rows: Rows, now: int) -> None:
@@ -178,6 +205,13 @@ class Carrying:
             removing.remove(connection, one, now, self._writer.slot, descriptions)
         connection.run(sql.NEXT_GENERATION)
 
+    def _hold(self, connection: Connection, entry: HoldEntry) -> None:
+        """Set or lift a hold, unless the cluster itself, or another folder, has the last word."""
+        row = connection.run(_HOLD, (entry.institution, entry.study_uid)).fetchone()
+        before = None if row is None else HeldBy(row[0], origin_of(row[1]))
+        if counts(entry, origin_of(self._prefix), before):
+            holds.enter(connection, entry)
+
     def _heads(self, connection: Connection) -> dict[Chain, Link]:
         found = connection.run(_HEADS, (self._prefix,))
         return {
@@ -185,10 +219,17 @@ class Carrying:
             for institution, writer, sequence, digest in found
         }
 
-    def _journal(self, connection: Connection, lot: Lot, numbers: Sequence[int]) -> None:
+    def _journal(self, connection: Connection, lot: Lot, numbers: Sequence[Mapping[str, int]]) -> None:
         said = [
-            (number, institution, f"{self._prefix}{of.chain[1]}", of.first, len(of.lines), b"\n".join(of.lines))
-            for number, one in zip(numbers, lot.commits, strict=True)
+            (
+                by[institution],
+                institution,
+                f"{self._prefix}{of.chain[1]}",
+                of.first,
+                len(of.lines),
+                b"\n".join(of.lines),
+            )
+            for by, one in zip(numbers, lot.commits, strict=True)
             for institution, of in sorted(one.lines.items())
         ]
         connection.run(_ADD_JOURNAL, tuple(list(column) for column in zip(*said, strict=True)))
@@ -197,6 +238,13 @@ class Carrying:
             for (institution, writer), link in lot.end.items()
         ]
         connection.run(_ADD_CHAINS, tuple(list(column) for column in zip(*chains, strict=True)))
+
+
+def _numbers(connection: Connection, lot: Lot) -> list[dict[str, int]]:
+    """A number for each institution of each commit, in order."""
+    wanted = sum(len(one.lines) for one in lot.commits)
+    drawn = iter(connection.run(_NUMBERS, (wanted,)).fetchall())
+    return [{institution: next(drawn)[0] for institution in sorted(one.lines)} for one in lot.commits]
 
 
 def _question(writer: str, lot: Lot, keys: Mapping[str, int]) -> Question:
@@ -208,15 +256,15 @@ def _question(writer: str, lot: Lot, keys: Mapping[str, int]) -> Question:
             series[(keys[line.institution], line.study_uid), line.series_uid] = None
             instances[keys[line.institution], line.instance_uid] = None
             locks.add(known.lock_of_study(line.institution, line.study_uid))
-        locks |= {known.lock_of_study(line.institution, line.study_uid) for line in (*one.deletions, *one.holds)}
+        locks |= {known.lock_of_study(line.institution, line.study_uid) for line in one.changes}
     return Question(writer, sorted({name for name, _ in lot.end}), sorted(locks), _WAIT, list(series), list(instances))
 
 
 def _decide(
-    one: Carried, number: int, state: State, keys: Mapping[str, int], done: Decisions, outcome: Outcome
+    one: Carried, numbers: Mapping[str, int], state: State, keys: Mapping[str, int], done: Decisions, outcome: Outcome
 ) -> None:
-    """What becomes of the versions of one commit, whose number here is `number`."""
-    places = 0
+    """What becomes of the versions of one commit, which has these numbers here, by institution."""
+    places = Counter[str]()
     for line, item in one.versions:
         assert isinstance(item.request, StoreRequest)
         assert item.object_ is not None
@@ -225,8 +273,9 @@ def _decide(
         reason = _refusal(line, item.request, history)
         if reason == "":
             needed.append(item)
-            done.stored.append((item, _row(line, item, (number, places))))
-            places += 1
+            place = numbers[line.institution], places[line.institution]
+            done.stored.append((item, _row(line, item, place)))
+            places[line.institution] += 1
             history.known.append(as_known(item.request, line.version))
             outcome.stored.append(line)
             continue

@@ -1,10 +1,13 @@
 """Where the bytes of a study's versions lie, told from what is in its objects: no input, no output.
 
-An object that was compacted is taken before those that it was made of. Where no journal line names an object, and
-what it holds is not known otherwise, it was stored after the last line that was kept.
+A version lies where its line says, as long as that object is there in its whole length; else in a copy, and what was
+compacted comes before what was not. Copies that turn out to be wrong are passed over, and as long as no right one is
+known nothing that says that it has those bytes is given up. Where no journal line names an object, and what it holds
+is not known otherwise, it was stored after the last line that was kept.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -46,13 +49,17 @@ class Located:
 
     ranges: dict[int, Range] = field(default_factory=dict[int, Range])  # by the versions' keys
     objects: dict[str, Held] = field(default_factory=dict[str, Held])  # that have one of them
+    doubtful: list[Lived] = field(default_factory=list[Lived])  # of whose bytes there are several copies
+    wrong: list[Lived] = field(default_factory=list[Lived])  # of which all copies are wrong
     lost: list[Lived] = field(default_factory=list[Lived])  # whose bytes nobody has
     unneeded: list[Held] = field(default_factory=list[Held])  # objects that have known bytes alone, and are not needed
     recovered: list[tuple[Held, list[int]]] = field(default_factory=list[tuple[Held, list[int]]])
     """Objects with bytes that no line knows, and which of their instances these are."""
 
 
-def locate(past: Past, bucket: str, sizes: Mapping[str, int], held: Sequence[Held]) -> Located:
+def locate(
+    past: Past, bucket: str, sizes: Mapping[str, int], held: Sequence[Held], wrong: AbstractSet[Range] = frozenset()
+) -> Located:
     """Find each version's bytes.
 
     Args:
@@ -60,20 +67,15 @@ def locate(past: Past, bucket: str, sizes: Mapping[str, int], held: Sequence[Hel
         bucket: where its objects lie.
         sizes: of all its objects, by key.
         held: those of which more than the size is known.
+        wrong: places that do not have the bytes that they should have.
     """
     found = Located()
-    said: dict[Bytes, Range] = {}
     by_key = {one.key: one for one in held}
-    for one in sorted(held, key=lambda held: (held.writer != COMPACTED, held.name)):
-        for line in one.lines:
-            said.setdefault(bytes_of(line), _there(line, bucket, one.key))
-    compacted = {one.key for one in held if one.writer == COMPACTED}
+    copies = _copies(bucket, held)
     for lived in past.versions:
-        where = said.get(bytes_of(lived.line))
         then = lived.line.ranges[0]
         is_there = then.store == bucket and sizes.get(then.key, 0) >= then.offset + then.length
-        if is_there and (where is None or where.key not in compacted):
-            where = then
+        where = then if is_there else _copy(found, lived, copies.get(bytes_of(lived.line), ()), wrong)
         if where is None:
             found.lost.append(lived)
             continue
@@ -81,15 +83,32 @@ def locate(past: Past, bucket: str, sizes: Mapping[str, int], held: Sequence[Hel
         found.objects[where.key] = by_key.get(where.key) or Held(where.key, sizes[where.key], "", ())
     named = past.named(bucket)
     live = {bytes_of(one.line) for one in past.versions}
+    unproved = {bytes_of(one.line) for one in found.wrong}
     for key, size in sizes.items():
         if key not in found.objects:
             one = by_key.get(key) or Held(key, size, "", ())
             new = [] if key in named else list(_new(one, past, live))
             if new:
                 found.recovered.append((one, new))
-            elif key in named or one.lines:
+            elif (key in named or one.lines) and unproved.isdisjoint(map(bytes_of, one.lines)):
                 found.unneeded.append(one)
     return found
+
+
+def _copies(bucket: str, held: Sequence[Held]) -> dict[Bytes, list[Range]]:
+    """Where objects say that they have what, the better ones first."""
+    found: dict[Bytes, list[Range]] = {}
+    for one in sorted(held, key=lambda held: (held.writer != COMPACTED, held.name)):
+        for line in one.lines:
+            found.setdefault(bytes_of(line), []).append(_there(line, bucket, one.key))
+    return found
+
+
+def _copy(found: Located, lived: Lived, copies: Sequence[Range], wrong: AbstractSet[Range]) -> Range | None:
+    """The first copy that is not known to be wrong; if all are, the first one; None: there is none."""
+    if len(copies) > 1:
+        (found.wrong if all(one in wrong for one in copies) else found.doubtful).append(lived)
+    return next((one for one in copies if one not in wrong), copies[0] if copies else None)
 
 
 def _there(line: StoreLine, bucket: str, key: str) -> Range:

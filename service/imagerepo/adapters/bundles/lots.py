@@ -37,8 +37,7 @@ class Carried:
 
     lines: dict[str, Lines] = field(default_factory=dict[str, Lines])  # by institution
     stores: list[tuple[StoreLine, Caller]] = field(default_factory=list[tuple[StoreLine, Caller]])
-    deletions: list[DeleteLine] = field(default_factory=list[DeleteLine])
-    holds: list[HoldEntry] = field(default_factory=list[HoldEntry])
+    changes: list[DeleteLine | HoldEntry] = field(default_factory=list[DeleteLine | HoldEntry])  # in order
     versions: list[tuple[StoreLine, Item]] = field(default_factory=list[tuple[StoreLine, Item]])
     """Of what it has stored: what is to be there afterwards."""
     gone: list[StoreLine] = field(default_factory=list[StoreLine])  # and what is not
@@ -134,9 +133,6 @@ def _take(lot: Lot, carried: Carried, said: dict[str, Any], commit: int) -> None
         lot.size += one.size
         lot.count += 1
         lot.studies.add((one.institution, one.study_uid))
-    for one in lines.deletes(said, commit):
-        carried.deletions.append(one)
-        lot.studies.add((one.institution, one.study_uid))
-    for one in lines.holds(said, commit):
-        carried.holds.append(one)
+    for one in (*lines.deletes(said, commit), *lines.holds(said, commit)):
+        carried.changes.append(one)
         lot.studies.add((one.institution, one.study_uid))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from imagerepo.adapters.bundles.carrying import CARRIED
+from imagerepo.adapters.bundles.carrying import HeldBy, counts, origin_of
 from imagerepo.adapters.bundles.rows import PLACES
 from imagerepo.adapters.index_sql.holds import HoldEntry
 from imagerepo.adapters.segments import lines
@@ -36,7 +36,7 @@ class Entry:
     @property
     def origin(self) -> str:
         """The data folder that it was carried over from; empty: none."""
-        return self.writer.partition("/")[0] if self.writer.startswith(CARRIED) else ""
+        return origin_of(self.writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Past:
     dead: list[Lived] = field(default_factory=list[Lived])  # versions that were deleted
     deleted: dict[Bytes, datetime] = field(default_factory=dict[Bytes, datetime])  # when, the last time
     hold: HoldEntry | None = None
+    hold_origin: str = ""  # the data folder that its line was carried over from; empty: none
     study: int = 0  # its key; 0: there is nothing of it
     series: dict[str, int] = field(default_factory=dict[str, int])  # keys, by UID
 
@@ -116,7 +117,9 @@ class Past:
         for one in lines.deletes(said, entry.commit):
             self._delete(one, entry)
         for one in lines.holds(said, entry.commit):
-            self.hold = replace(one, commit=entry.commit)
+            before = None if self.hold is None else HeldBy(self.hold.held, self.hold_origin)
+            if counts(one, entry.origin, before):
+                self.hold, self.hold_origin = replace(one, commit=entry.commit), entry.origin
 
     def _delete(self, deletion: DeleteLine, entry: Entry) -> None:
         for uid, versions in list(self.live.items()):

@@ -1,13 +1,15 @@
 """The rows of one study, made of its journal lines and its objects in one transaction.
 
+The transaction has nothing to wait for, of however many instances the study is: all that it writes is made before.
 Rows are those that commits write (rows.py), in the order of the commits; nothing is there before. What no line knows
 is noted, and taken up when all studies are there (recovering.py).
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,7 +29,7 @@ from imagerepo.adapters.postgres import holds
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.postgres.settled import in_transaction
-from imagerepo.adapters.segments import lines
+from imagerepo.adapters.segments import lines, proof
 from imagerepo.errors import DamagedError
 from imagerepo.model.instance import Range
 from imagerepo.model.rebuilt import Rebuilt
@@ -37,8 +39,10 @@ log = logging.getLogger(__name__)
 _ENTRIES: Final = (
     "SELECT j.commit_number, j.writer, c.place, j.lines FROM rebuild_commit c "
     "JOIN journal j ON j.commit_number = c.commit_number AND j.institution = c.institution "
-    "WHERE c.institution = %s AND c.study = %s ORDER BY c.institution, c.study, c.commit_number"
+    "WHERE c.institution = %s AND c.study = %s AND c.commit_number > %s "
+    "ORDER BY c.institution, c.study, c.commit_number LIMIT %s"
 )
+_PAGE: Final = 64  # commits, whose lines may be of many other studies too
 _LISTED: Final = (
     "SELECT key, size FROM rebuild_listed WHERE institution = %s AND study = %s ORDER BY institution, study, key"
 )
@@ -90,31 +94,66 @@ class _Study:
     stored: Sequence[apply.Stored]  # its versions, in order
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Its rows."""
+
+    rows: Rows
+    statements: Sequence[tuple[str, tuple[str, ...]]]  # that write them, and those of its objects
+
+
 def rebuild(place: Place, institution: str, study_uid: str, rebuilt: Rebuilt) -> None:
     """Write the rows of a study. Raises UnavailableError; then nothing of it is there."""
     bucket = place.store.bucket(institution)
+    past = Past(study_uid)
+    for entry in _entries(place.database, institution, study_uid):
+        past.add(entry)
     with place.database.reading() as connection:
-        rows = connection.run(_ENTRIES, (institution, study_uid)).fetchall()
         sizes: dict[str, int] = dict(connection.run(_LISTED, (institution, study_uid)).fetchall())
-    past = _past(
-        study_uid, [Entry(commit, writer, at, tuple(bytes(said).split(b"\n"))) for commit, writer, at, said in rows]
-    )
     named = past.named(bucket)
     held = [one for key, size in sizes.items() if key not in named for one in _held(place, bucket, key, size, rebuilt)]
-    located = locating.locate(past, bucket, sizes, held)
+    located = _proved(place.store, lambda wrong: locating.locate(past, bucket, sizes, held, wrong), rebuilt)
     _mourn(past, located, institution, rebuilt)
     stored = list(_stored(place, past, located, rebuilt))
     study = _Study(institution, place.institutions.key(institution), bucket, past, located, stored)
-    in_transaction(place.database, lambda connection: _write(connection, place, study))
+    made = _made(place, study)
+    in_transaction(place.database, lambda connection: _write(connection, study, made))
     rebuilt.studies += 1
     rebuilt.instances += len(stored)
 
 
-def _past(study_uid: str, entries: list[Entry]) -> Past:
-    past = Past(study_uid)
-    for one in entries:
-        past.add(one)
-    return past
+def _entries(database: Database, institution: str, study_uid: str) -> Iterator[Entry]:
+    """Of the journal, in order, some at a time."""
+    after = -1
+    while True:
+        with database.reading() as connection:
+            rows = connection.run(_ENTRIES, (institution, study_uid, after, _PAGE)).fetchall()
+        for after, writer, at, said in rows:
+            yield Entry(after, writer, at, tuple(bytes(said).split(b"\n")))
+        if len(rows) < _PAGE:
+            return
+
+
+def _proved(store: S3Store, locate: Callable[[AbstractSet[Range]], Located], rebuilt: Rebuilt) -> Located:
+    """Where versions are; of several copies of one, that which is right is read before others are given up."""
+    wrong: set[Range] = set()
+    right: set[Range] = set()
+    while True:
+        located = locate(wrong)
+        found = len(wrong)
+        for one in located.doubtful:
+            where = located.ranges[one.key]
+            if where in right:
+                continue
+            reason = proof.wrong_bytes(replace(one.line, ranges=(where,)), store.read)
+            if reason is None:
+                right.add(where)
+                continue
+            wrong.add(where)
+            rebuilt.damaged += 1
+            log.error("rebuild.bytes_damaged", extra={"key": where.key, "reason": reason})
+        if len(wrong) == found:
+            return located
 
 
 def _held(place: Place, bucket: str, key: str, size: int, rebuilt: Rebuilt) -> Iterator[Held]:
@@ -170,27 +209,31 @@ def _row(one: Lived, where: Range, described: Described) -> apply.Stored:
     )
 
 
-def _write(connection: Connection, place: Place, study: _Study) -> None:
+def _made(place: Place, study: _Study) -> _Made:
     now = microseconds(datetime.now(UTC))
-    located = study.located
-    objects = _objects(connection, study, now)
+    objects = _objects(place.database, study, now)
     keys = {row["key"]: row["id"] for row in objects}
     rows = Rows(_nothing(), {study.institution: study.key}, place.writer.slot, now)
     for one in study.stored:
         rows.add(one, keys[one.ranges[0].key])
-    if study.stored:
-        rows.write(connection, objects)
-    elif objects:
-        connection.run(_ADD_OBJECTS, (sql.document(objects),))
-    if rows.corrections:
-        correcting.correct(connection, list(rows.corrections.values()))
+    if study.stored or not objects:
+        return _Made(rows, list(rows.statements(objects)))
+    return _Made(rows, [(_ADD_OBJECTS, (sql.document(objects),))])
+
+
+def _write(connection: Connection, study: _Study, made: _Made) -> None:
+    for statement, documents in made.statements:
+        connection.run(statement, documents)
+    if made.rows.corrections:
+        correcting.correct(connection, list(made.rows.corrections.values()))
     _move(connection, study)
     if study.past.gone:
         gone = [{"institution_id": study.key, "uid": uid, "number": last} for uid, last in study.past.gone.items()]
         connection.run(_ADD_GONE, (sql.document(gone),))
     if study.past.hold is not None:
         holds.enter(connection, study.past.hold)
-    new = [(one.name, one.key, study.institution, one.size, numbers) for one, numbers in located.recovered]
+    recovered = study.located.recovered
+    new = [(one.name, one.key, study.institution, one.size, numbers) for one, numbers in recovered]
     copy(connection, "rebuild_new", "name, key, institution, size, instances", new)
     connection.run(_DONE, (study.institution, study.past.study_uid))
 
@@ -200,11 +243,12 @@ def _nothing() -> State:
     return State(0, frozenset(), {}, {}, {}, {}, {})
 
 
-def _objects(connection: Connection, study: _Study, now: int) -> list[dict[str, Any]]:
+def _objects(database: Database, study: _Study, now: int) -> list[dict[str, Any]]:
     """Rows of the objects that versions lie in, and of those that may go."""
     live = Counter(where.key for where in study.located.ranges.values())
     held = [*study.located.objects.values(), *study.located.unneeded]
-    ids = [number << PLACES for (number,) in connection.run(_NEXT_KEYS, (len(held),))]
+    with database.reading() as connection:
+        ids = [number << PLACES for (number,) in connection.run(_NEXT_KEYS, (len(held),))]
     return [
         {
             "id": id_,

@@ -3,19 +3,22 @@
 Objects come in the order of their names, which is that of time, and go through commits as if they had just arrived:
 what is stored already is a duplicate, other bytes under a known UID are the next version. The journal says so: the
 caller of such a line is `rebuild:` and whoever sent the instance.
+
+What a commit would refuse may have been acknowledged all the same, after a deletion that nobody knows of any more. It
+is told, and gets no row: nothing that is not named here is removed (sweeping.py).
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from imagerepo.adapters.bundles import contents
-from imagerepo.adapters.bundles import statements as sql
+from imagerepo.adapters.bundles import contents, known
 from imagerepo.adapters.bundles.item import Item, Stored, made_of
 from imagerepo.adapters.bundles.rebuild_headers import undescribed
 from imagerepo.adapters.bundles.rebuild_study import Place
 from imagerepo.adapters.bundles.transaction import Transactor
 from imagerepo.adapters.segments import lines
+from imagerepo.adapters.segments.decide import Decided, Decision, History, as_known, decide
 from imagerepo.errors import DamagedError
 from imagerepo.model.arrival import InMemory
 from imagerepo.model.caller import Caller, Protocol
@@ -36,6 +39,8 @@ _NEW: Final = (
     "SELECT name, key, institution, size, instances FROM rebuild_new WHERE (name, key) > (%s, %s) "
     "ORDER BY name, key LIMIT %s"
 )
+# Also one of which nothing is needed: it was a duplicate.
+_HAS_ROW: Final = "SELECT 1 FROM object WHERE store = %s AND key = %s"
 
 
 class Recovering:
@@ -74,7 +79,7 @@ class Recovering:
 
     def _is_named(self, institution: str, key: str) -> bool:
         with self._place.database.reading() as connection:
-            row = connection.run(sql.FIND_OBJECT, (self._place.store.bucket(institution), key)).fetchone()
+            row = connection.run(_HAS_ROW, (self._place.store.bucket(institution), key)).fetchone()
         return row is not None
 
     def _items(self, institution: str, key: str, size: int, numbers: Sequence[int]) -> list[Item]:
@@ -114,9 +119,39 @@ class Recovering:
         return items
 
     def _commit(self, items: Sequence[Item]) -> None:
-        # In doubt, it is found out by the next run, which passes over objects that have rows.
-        prepared = self._transactor.run(items, _WAIT)
-        self._rebuilt.recovered += sum(result.kind is CommitKind.STORED for _, result in prepared.answers)
+        accepted = list(self._accepted(items))
+        if accepted:
+            # In doubt, it is found out by the next run, which passes over objects that have rows.
+            prepared = self._transactor.run(accepted, _WAIT)
+            self._rebuilt.recovered += sum(result.kind is CommitKind.STORED for _, result in prepared.answers)
+
+    def _accepted(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Those that a commit does not refuse; nobody else commits meanwhile."""
+        named: list[tuple[known.Name, Item, StoreRequest]] = []
+        for item in items:
+            if isinstance(item.request, StoreRequest):
+                institution = self._place.institutions.key(item.request.caller.institution)
+                named.append(((institution, item.request.attributes.instance_uid), item, item.request))
+        with self._place.database.reading() as connection:
+            histories = known.histories(connection, list(dict.fromkeys(name for name, _, _ in named)))
+        for name, item, request in named:
+            history = histories.setdefault(name, History([], 0))
+            decided = decide(request, history)
+            match decided.decision:
+                case Decision.REFUSE:
+                    self._refuse(item, request, decided)
+                    continue
+                case Decision.STORE:
+                    history.known.append(as_known(request, decided.version))
+                case Decision.DUPLICATE:
+                    pass
+            yield item
+
+    def _refuse(self, item: Item, request: StoreRequest, decided: Decided) -> None:
+        self._rebuilt.damaged += 1
+        key = "" if item.object_ is None else item.object_.key
+        said = {"instance": request.attributes.instance_uid, "key": key, "reason": str(decided.error)}
+        log.error("rebuild.instance_refused", extra=said)
 
 
 def _caller(fields: Mapping[str, Any]) -> Caller:

@@ -1,6 +1,6 @@
 """Rows of a commit, gathered table by table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,7 @@ class Rows:
     _studies: dict[Name, _Study] = field(default_factory=dict[Name, _Study])
     _series: dict[tuple[Name, str], _Series] = field(default_factory=dict[tuple[Name, str], _Series])
     _versions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    _current: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])  # by instance, the last one
     _sums: dict[int, _Sums] = field(default_factory=dict[int, _Sums])
 
     def add(self, stored: apply.Stored, object_: int) -> tuple[int, bool]:
@@ -97,7 +98,9 @@ class Rows:
             self.corrections[instance] = Correction(instance, study.id, series.id, stored.attributes)
         sums.size += stored.size
         places = {"id": instance, "institution_id": key, "study_id": study.id, "series_id": series.id}
-        self._versions.append({**places, **_version(stored), "object_id": object_, "n": int(is_new)})
+        version = {**places, **_version(stored), "object_id": object_, "n": int(is_new)}
+        self._versions.append(version)
+        self._current[instance] = version
         return study.id, study.differs
 
     def _study(self, name: Name, stored: apply.Stored, sums: _Sums) -> _Study:
@@ -132,31 +135,30 @@ class Rows:
 
     def write(self, connection: Connection, objects: Sequence[dict[str, Any]]) -> None:
         """Write them all, and the rows of objects; in a pipeline, so that it waits for nothing."""
+        for statement, documents in self.statements(objects):
+            connection.run(statement, documents)
+
+    def statements(self, objects: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What writes them: statements, and their documents."""
         studies, series = list(self._studies.items()), list(self._series.items())
-        _write(
-            connection,
+        yield from _statement(
             sql.ADD_STUDIES,
             [_new_study(name, one, one.first) for name, one in studies if one.first is not None],
         )
-        _write(
-            connection,
+        yield from _statement(
             sql.ADD_SERIES,
             [_new_series(name, one, one.first) for (name, _), one in series if one.first is not None],
         )
         # In one order for all writers: those who store the same instances to different studies do not deadlock.
         versions = sorted(self._versions, key=lambda row: (row["institution_id"], row["uid"], row["number"]))
-        _write(connection, sql.ADD_VERSIONS, objects, versions)
-        _write(connection, sql.CHANGE_INSTANCES, [{"id": one, **self._current(one)} for one in self.corrections])
-        _write(
-            connection,
+        yield from _statement(sql.ADD_VERSIONS, objects, versions)
+        yield from _statement(sql.CHANGE_INSTANCES, [self._current[one] for one in self.corrections])
+        yield from _statement(
             sql.COUNT,
             [{"id": one.id, **_study_sums(one)} for _, one in studies if one.first is None],
             [{"id": one.id, "instance_count": one.instances} for _, one in series if one.first is None],
             [{"institution_id": key, "slot": self.slot, **_held(one)} for key, one in sorted(self._sums.items())],
         )
-
-    def _current(self, instance: int) -> dict[str, Any]:
-        return next(row for row in reversed(self._versions) if row["id"] == instance)
 
 
 def of_objects(done: Decisions, now: int) -> tuple[list[dict[str, Any]], dict[Stored, int], list[dict[str, Any]]]:
@@ -182,9 +184,9 @@ def of_objects(done: Decisions, now: int) -> tuple[list[dict[str, Any]], dict[St
     return rows, keys, unneeded
 
 
-def _write(connection: Connection, statement: str, *documents: Sequence[dict[str, Any]]) -> None:
+def _statement(statement: str, *documents: Sequence[dict[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
     if any(documents):
-        connection.run(statement, tuple(sql.document(rows) for rows in documents))
+        yield statement, tuple(sql.document(rows) for rows in documents)
 
 
 def _known(study: KnownStudy) -> _Study:
