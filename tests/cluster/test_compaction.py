@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagerepo.adapters.bundles import contents
+from imagerepo.adapters.bundles.generation import Generation
 from imagerepo.adapters.objects_s3.objects import S3Objects
 from imagerepo.adapters.postgres.index import PostgresIndex
 from imagerepo.adapters.postgres.tasks import PostgresTasks
@@ -195,8 +196,7 @@ def look(one: Writing, quiet_after: float) -> Compacting:
     """Look for series once."""
     tasks = PostgresTasks(one.database, "test")
     made = Compacting(compactor(one.database, one.store), tasks, quiet_after)
-    (new,) = compaction.standing()
-    tasks.add([new])
+    tasks.add(compaction.standing())
     (standing,) = tasks.page(Selection(queue=compaction.LOOKING), 0, 1)
     assert made.step(standing, threading.Event()) is not None
     return made
@@ -238,3 +238,27 @@ def test_a_task_over_damaged_bytes_says_so_in_the_end_and_goes_on_when_they_were
     while (again := made.step(task, threading.Event())) is not None:
         task = replace(task, payload=again.payload)
     assert one.rows("SELECT live FROM object WHERE live > 0") == [(5,)]
+
+
+def test_what_lies_elsewhere_by_now_is_nothing_that_long_answers_have_to_ask_about(one: Writing) -> None:
+    generation = Generation(one.database)
+    grown: list[int] = []
+
+    def note() -> None:
+        generation.look()
+        grown.append(generation.now())
+
+    store_singly(one, [ct(number) for number in range(5)])
+    note()
+    compact(one)
+    reclaim(one)
+    note()
+    one.commits.commit([change(Action.DELETE, 1, 1, 2)])
+    compact(one)
+    reclaim(one)
+    note()
+    one.commits.commit([change(Action.DELETE, 1)])
+    reclaim(one)
+    note()
+    assert grown[0] == grown[1] < grown[2] < grown[3]
+    assert listed(one) == []

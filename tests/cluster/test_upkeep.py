@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.adapters.bundles import known, sweeping
+from imagerepo.adapters.bundles import known, placing, sweeping
 from imagerepo.adapters.bundles.ledger_writing import LedgerWriter
 from imagerepo.adapters.bundles.reclaim import Reclaimer
 from imagerepo.adapters.bundles.reindexing import StoredDescriptions
@@ -264,6 +264,75 @@ def test_what_cannot_be_read_again_keeps_its_description(one: Writing) -> None:
     assert task.state is TaskState.PARKED
     assert "missing" in task.problem
     assert described(one) == before
+
+
+def test_a_database_that_was_set_back_into_a_compaction_loses_no_object_to_the_reclaimer(one: Writing) -> None:
+    """To between its new object's row and the versions in it; what these were copied from has gone since."""
+    sweep(one)
+    one.commits.commit([store(ct(1))])
+    (key,) = keys(one)
+    one.rows('DELETE FROM "range" RETURNING 1')
+    one.rows("UPDATE object SET size = 0, live = 0, gone_at = 1 RETURNING 1")
+    one.rows("UPDATE incarnation SET identity = 'as a backup has it' RETURNING 1")
+    reclaimer = Reclaimer(one.database, one.store)
+    assert reclaimer.work(NO_GRACE) == 0
+    assert (sweep(one).removed, sweep(one).spared) == (0, 1)
+    assert reclaimer.work(NO_GRACE) == 0
+    assert keys(one) == {key}
+
+
+def test_a_database_that_was_set_back_without_a_trace_reclaims_nothing_unfinished(one: Writing) -> None:
+    sweep(one)
+    ledgers = LedgerWriter(one.database, one.store, "replica")
+    one.commits.commit([store(ct(1))])
+    ledgers.write()
+    note_ledger(one)
+    one.commits.commit([store(ct(2, study=2))])
+    ledgers.write()
+    before = keys(one)
+    set_back(one)
+    one.rows("UPDATE object SET size = 0, live = 0, gone_at = 1 RETURNING 1")
+    assert Reclaimer(one.database, one.store).work(NO_GRACE) == 0
+    assert keys(one) == before
+
+
+def test_an_object_that_compaction_did_not_finish_is_reclaimed(one: Writing) -> None:
+    sweep(one)
+    one.commits.commit([store(ct(1))])
+    one.rows("UPDATE object SET size = 0, live = 0, gone_at = 1 RETURNING 1")
+    assert Reclaimer(one.database, one.store).work(NO_GRACE) == 1
+    assert keys(one) == set()
+
+
+def test_what_still_has_versions_is_not_reclaimed_whatever_its_row_says_of_when_it_goes(one: Writing) -> None:
+    one.commits.commit([store(ct(1))])
+    one.rows("UPDATE object SET gone_at = 1 RETURNING 1")
+    assert Reclaimer(one.database, one.store).work(NO_GRACE) == 0
+
+
+@pytest.mark.parametrize("change", ["since = since + 1", "identity = 'another'"])
+def test_a_sweep_that_began_with_another_database_removes_nothing(one: Writing, change: str) -> None:
+    """As of a worker that listed before the database was replaced, and asks for a row after it."""
+    sweep(one)
+    put_unnamed(one)
+    sweeper = ObjectSweeper(one.database, one.store)
+    (listed,) = one.store.list(one.store.bucket("default"), "", "")
+    since = sweeping.since_when(one.database)
+    one.rows(f"UPDATE incarnation SET {change} RETURNING 1")
+    assert sweeper._remove(one.store.bucket("default"), [listed], since) == 0
+    assert len(keys(one)) == 1
+
+
+def test_a_commit_that_comes_when_the_sweep_has_forgotten_its_key_is_refused(
+    one: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a replica that stood still for days between its object and its row."""
+    days = 2 * 24 * 3600 * 1_000_000_000
+    with monkeypatch.context() as patched:
+        patched.setattr(placing.time, "time_ns", lambda began=time.time_ns: began() - days)
+        assert kinds(one.commits.commit([store(ct(1))])) == [CommitKind.FAILED]
+    assert one.rows("SELECT count(*) FROM version") == [(0,)]
+    assert kinds(one.commits.commit([store(ct(1))])) == [CommitKind.STORED]
 
 
 LEDGER = ("ledger", "ledger_chain")

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,12 @@ from tests.harness import databases
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
 FORWARD = TaskKind.FORWARD
+
+
+class Later(StrEnum):
+    """What a later release may have."""
+
+    KIND = "later"
 
 
 @contextmanager
@@ -189,3 +197,14 @@ def test_a_task_that_is_renewed_goes_on_from_there_when_it_is_due(tasks: Tasks) 
     (again,) = tasks.page(Selection(ids=(one.id,)), 0, 10)
     assert (again.payload, again.attempts, again.problem, again.due_at) == ('"half of it"', 0, "", LATER)
     assert leased(tasks, LATER) == ["a"]
+
+
+@pytest.mark.parametrize("where", [in_sqlite, in_postgres])
+def test_tasks_of_a_kind_that_a_later_release_has_are_passed_over(
+    where: Callable[[Path], AbstractContextManager[Tasks]], tmp_path: Path
+) -> None:
+    with where(tmp_path) as tasks:
+        tasks.add([replace(task("later"), kind=Later.KIND), task("ours")])
+        assert tasks.pending()[FORWARD] == 1
+        assert [one.kind for one in tasks.queues()] == [FORWARD]
+        assert [one.name for one in tasks.page(Selection(), 0, 1)] == ["ours"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from imagerepo.adapters.bundles import sweeping
 from imagerepo.adapters.bundles.compaction import Compactor
 from imagerepo.adapters.bundles.reclaim import Reclaimer
 from imagerepo.adapters.objects_s3.store import S3Store
@@ -46,6 +47,7 @@ def compact(one: Writing) -> dict[int, str]:
 
 def store_singly(one: Writing, files: Sequence[DicomFile]) -> None:
     """Each in a commit of its own, and so in an object."""
+    sweeping.since_when(one.database)  # a copy of the template is another database
     for file in files:
         (result,) = one.commits.commit([store(file)])
         assert result.error is None

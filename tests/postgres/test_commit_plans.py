@@ -27,7 +27,7 @@ STATEMENTS = {
     "sources": (sql.SOURCES, ("[]",)),
     "commit": (sql.FIND_COMMIT, (1, "writer")),
     "object": (sql.FIND_OBJECT, ("store", "key")),
-    "objects that go": (reclaim._TAKE, (1, 1, 10)),
+    "objects that go": (reclaim._TAKE, (1, 1, True, 10)),
     "parts that go": (reclaim._FORGET_PARTS, ([1, 2],)),
     "feed": (feed._SINCE, ("5", "", 1, 10)),
     "journal": (journal._IN_ORDER, (1, "", 10)),
@@ -43,6 +43,7 @@ STATEMENTS = {
     "freed objects": (compaction_rows._FREE, (1, "[]")),
     "verified copies": (compaction_rows._VERIFIED, (1, "[]")),
     "quiet series": (compaction_rows._QUIET, (1, 1, 10)),
+    "all series": (compaction_rows._STORED, (1, 10)),
     "forgotten series": (compaction_rows._FORGET, ([1], [1])),
 }
 

@@ -9,6 +9,10 @@ from imagerepo.ports.feed import Mark, Marks
 
 COLUMNS: Final = "id, kind, institution, queue, lane, name, payload, state, attempts, created_at, due_at, problem"
 LONGEST_PROBLEM: Final = 500  # characters
+KINDS: Final = frozenset(TaskKind)
+"""Those of a later release, which may be there while the cluster is upgraded, are none of this one's business."""
+IS_KNOWN: Final = "kind IN ('" + "', '".join(TaskKind) + "')"
+"""A condition by which other kinds are passed over."""
 NOBODY: Final = ""
 """A writer of that name says that there is a follower, though nobody has written yet."""
 

@@ -8,6 +8,7 @@ one over which a destination has failed waits longer than the rest: whatever it 
 
 import logging
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
@@ -98,9 +99,15 @@ class Attempts:
 class Workforce:
     """Gives threads to queues that have something to do. `look` and `end` belong to one thread."""
 
-    def __init__(self, tasks: Tasks, handlers: tuple[Handler, ...]) -> None:
+    def __init__(
+        self, tasks: Tasks, handlers: tuple[Handler, ...], most: Mapping[TaskKind, int] | None = None
+    ) -> None:
+        """`most`: threads of a kind, over all queues, where these are to leave some to other kinds."""
         self._tasks = tasks
         self._handlers = handlers
+        self._most = most or {}
+        self._turn = 0
+        self._turns: dict[tuple[TaskKind, str], int] = {}  # when a queue last got a thread
         self._stop = threading.Event()
         self._threads: dict[threading.Thread, tuple[TaskKind, str]] = {}
 
@@ -108,16 +115,12 @@ class Workforce:
         """Start threads for what is due. Raises UnavailableError."""
         self._threads = {thread: at for thread, at in self._threads.items() if thread.is_alive()}
         for handler in self._handlers:
-            for queue in self._tasks.due(handler.kind, now()):
-                at = handler.kind, queue
+            due = self._tasks.due(handler.kind, now())
+            # Who has waited longest comes first, where not all have room.
+            for queue in sorted(due, key=lambda name, kind=handler.kind: self._turns.get((kind, name), 0)):
                 # One more a look: whether there is work for it shows when it asks.
-                if len(self._threads) < _MOST_THREADS and list(self._threads.values()).count(at) < handler.width(
-                    queue
-                ):
-                    thread = threading.Thread(target=self._work, args=(handler, queue), name=f"{handler.kind} {queue}")
-                    thread.daemon = True
-                    thread.start()
-                    self._threads[thread] = at
+                if self._has_room(handler, queue):
+                    self._begin(handler, queue)
 
     def end(self, seconds: float) -> None:
         """Have what is being done finished, as far as it takes no longer than that."""
@@ -125,6 +128,23 @@ class Workforce:
         until = later(seconds)
         for thread in self._threads:
             thread.join(max(0.0, (until - now()).total_seconds()))
+
+    def _has_room(self, handler: Handler, queue: str) -> bool:
+        working = list(self._threads.values())
+        of_kind = sum(kind is handler.kind for kind, _ in working)
+        return (
+            len(working) < _MOST_THREADS
+            and of_kind < self._most.get(handler.kind, _MOST_THREADS)
+            and working.count((handler.kind, queue)) < handler.width(queue)
+        )
+
+    def _begin(self, handler: Handler, queue: str) -> None:
+        thread = threading.Thread(target=self._work, args=(handler, queue), name=f"{handler.kind} {queue}")
+        thread.daemon = True
+        thread.start()
+        self._threads[thread] = handler.kind, queue
+        self._turn += 1
+        self._turns[handler.kind, queue] = self._turn
 
     def _work(self, handler: Handler, queue: str) -> None:
         try:

@@ -41,6 +41,10 @@ class Compaction(Protocol):
         """Series in order of their keys, behind `after`, to which nothing has happened for that long."""
         ...
 
+    def stored(self, after: int, limit: int) -> Sequence[Grown]:
+        """All series in order of their keys, behind `after`, whatever has happened to them; `at` is 0."""
+        ...
+
     def forget(self, series: Sequence[Grown]) -> None:
         """They need not be looked at any more, unless something has happened to them since."""
         ...

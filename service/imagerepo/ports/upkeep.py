@@ -54,7 +54,7 @@ class Kept:
     data_set_offset: int  # bytes
     digest: bytes  # BLAKE3 of the data set's bytes
     crc32: int  # of the whole Part 10 file
-    ranges: tuple[Range, ...]
+    ranges: tuple[Range, ...]  # none: rows are missing that say what its bytes are, and where
 
 
 class Copies(Protocol):

@@ -86,3 +86,14 @@ def test_an_object_has_no_more_versions_than_a_transaction_can_change() -> None:
 def test_objects_of_two_stores_stay_apart() -> None:
     here, there = lying(1, 100), Lying(2, "other", "key", 1100, 100, 1, 0, 0, is_torn=False)
     assert plan([here, there], MOST) == []
+
+
+def test_what_is_read_for_one_object_is_bounded_however_little_of_it_is_needed() -> None:
+    """As of a thousand objects of which one instance each is left: whoever reads them has them in memory."""
+    torn = [
+        Lying(number, "bucket", f"{number}", 16 << 20, 20 << 10, 1, number, number, is_torn=True)
+        for number in range(1000)
+    ]
+    targets = plan(torn, MOST)
+    assert sum(map(len, targets)) == 1000
+    assert max(sum(one.size for one in target) for target in targets) <= 2 * MOST

@@ -83,6 +83,11 @@ class Compactor:
         with self._database.reading() as connection:
             return rows.quiet(connection, after, silence, limit)
 
+    def stored(self, after: int, limit: int) -> Sequence[Grown]:
+        """All series, in order of their keys."""
+        with self._database.reading() as connection:
+            return rows.stored(connection, after, limit)
+
     def forget(self, series: Sequence[Grown]) -> None:
         """They need not be looked at any more."""
         with self._database.reading() as connection:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+_READ: Final = 2  # times what an object may have: bytes read for one, most of which may be needed no more
 _OUTWEIGHS: Final = 8  # times the smaller ones' size together: as often as a byte is copied before its object triples
 INSTANCES: Final = 4096
 """Versions in an object at the most: its rows change in one transaction, which is to be over soon."""
@@ -39,7 +40,8 @@ def plan(objects: Sequence[Lying], most: int) -> list[list[Lying]]:
 
     Args:
         objects: of one series, in any order.
-        most: bytes of versions that an object has at the most, unless a single object has more.
+        most: bytes of versions that an object has at the most, unless a single object has more; all that one is made
+            of has a small multiple of it, since that is in memory at once.
     """
     stores = sorted({one.store for one in objects})
     return [target for store in stores for target in _plan([one for one in objects if one.store == store], most)]
@@ -49,16 +51,22 @@ def _plan(objects: Sequence[Lying], most: int) -> list[list[Lying]]:
     few = sorted((one for one in objects if one.held < small(most)), key=lambda one: (one.held, one.id))
     chosen = {one.id for one in _together(few)} | {one.id for one in objects if one.is_torn}
     targets: list[list[Lying]] = []
-    size = versions = 0
+    size = versions = read = 0
     for one in sorted(objects, key=lambda lying: (lying.first, lying.id)):
         if one.id not in chosen:
             continue
-        if not targets or size + one.held > most or versions + one.versions > INSTANCES:
+        if (
+            not targets
+            or size + one.held > most
+            or versions + one.versions > INSTANCES
+            or read + one.size > _READ * most
+        ):
             targets.append([])
-            size = versions = 0
+            size = versions = read = 0
         targets[-1].append(one)
         size += one.held
         versions += one.versions
+        read += one.size
     return [target for target in targets if is_worthwhile(target)]
 
 

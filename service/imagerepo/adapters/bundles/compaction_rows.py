@@ -2,7 +2,8 @@
 
 A new object's row is there before the object: it says that the object goes in an hour, as if nothing were left in it.
 Whoever is killed before it has versions leaves it to be reclaimed; whoever was stopped for longer than that finds that
-it has been, and names nothing.
+it has been, and names nothing. Until it has versions the row has no size: where the database is set back to such a
+moment, the object may be the only one that has them, and it is not reclaimed (sweeping.py).
 """
 
 from collections.abc import Sequence
@@ -50,13 +51,17 @@ _QUIET: Final = (
     "LEFT JOIN institution n ON n.id = a.institution_id LEFT JOIN study t ON t.id = a.study_id "
     "LEFT JOIN series s ON s.id = a.series_id ORDER BY a.series_id"
 )
+_STORED: Final = (
+    "SELECT s.id, 0, n.name, t.uid, s.uid FROM (SELECT * FROM series WHERE id > %s ORDER BY id LIMIT %s) s "
+    "JOIN institution n ON n.id = s.institution_id JOIN study t ON t.id = s.study_id ORDER BY s.id"
+)
 # What a commit has just written to is passed over: it is about to change, and nobody waits here whom others wait for.
 _FORGET: Final = (
     "DELETE FROM arriving WHERE series_id IN (SELECT a.series_id FROM unnest(%s::bigint[], %s::bigint[]) "
     "AS u (series_id, at) JOIN arriving a ON a.series_id = u.series_id AND a.at = u.at FOR UPDATE OF a SKIP LOCKED)"
 )
 _NEW_ID: Final = "SELECT nextval('commit_number')"
-_RESERVE: Final = "INSERT INTO object (id, store, key, size, live, gone_at) VALUES (%s, %s, %s, %s, 0, %s)"
+_RESERVE: Final = "INSERT INTO object (id, store, key, size, live, gone_at) VALUES (%s, %s, %s, 0, 0, %s)"
 _LOCK: Final = "SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(%s)"
 _MOVE: Final = (
     'UPDATE "range" r SET object_id = %s, "offset" = m."to" FROM json_to_recordset(%s::json) '
@@ -66,10 +71,13 @@ _MOVE: Final = (
     'AND r.object_id = m.object_id AND r."offset" = m."from" AND r.length = m.length '
     "RETURNING r.instance_id, r.number, r.copy, m.object_id"
 )
-_NAME: Final = "UPDATE object SET live = %s, gone_at = NULL WHERE id = %s AND live = 0 AND gone_at = %s"
-_GIVE_UP: Final = "UPDATE object SET gone_at = %s WHERE id = %s AND live = 0"
+_NAME: Final = (
+    "UPDATE object SET live = %s, size = %s, gone_at = NULL WHERE id = %s AND live = 0 AND size = 0 AND gone_at = %s"
+)
+_GIVE_UP: Final = "UPDATE object SET gone_at = %s, size = %s WHERE id = %s AND live = 0"
 _FREE: Final = (
-    "UPDATE object o SET live = o.live - u.n, gone_at = CASE WHEN o.live = u.n THEN %s::bigint END "
+    "UPDATE object o SET live = o.live - u.n, gone_at = CASE WHEN o.live = u.n THEN %s::bigint END, "
+    "copied = o.live = u.n AND NOT EXISTS (SELECT 1 FROM reclaim c WHERE c.object_id = o.id) "
     f"FROM {sql.relation('id, n')} WHERE o.id = u.id"
 )
 _VERIFIED: Final = (
@@ -114,6 +122,7 @@ class Reserved:
     """A new object's row, before the object is there."""
 
     id: int
+    size: int  # bytes; of the object, once it is there
     until: int  # microseconds since 1970, UTC; from when on it may be reclaimed
 
 
@@ -132,6 +141,14 @@ def quiet(connection: Connection, after: int, silence: timedelta, limit: int) ->
     return [
         Grown(key, at, institution or "", Uid(study or ""), Uid(series_uid or ""))
         for key, at, institution, study, series_uid in connection.run(_QUIET, asked)
+    ]
+
+
+def stored(connection: Connection, after: int, limit: int) -> list[Grown]:
+    """Series in order of their keys."""
+    return [
+        Grown(key, at, institution, Uid(study), Uid(series_uid))
+        for key, at, institution, study, series_uid in connection.run(_STORED, (after, limit))
     ]
 
 
@@ -160,8 +177,8 @@ def held(connection: Connection, of: Series, target: Sequence[Lying]) -> list[He
 def reserve(connection: Connection, place: tuple[str, str], size: int, until: int) -> Reserved:
     """Announce an object of that store and key."""
     (number,) = connection.run(_NEW_ID).fetchone() or (0,)
-    made = Reserved(number << PLACES, until)
-    connection.run(_RESERVE, (made.id, *place, size, until))
+    made = Reserved(number << PLACES, size, until)
+    connection.run(_RESERVE, (made.id, *place, until))
     return made
 
 
@@ -188,9 +205,9 @@ def switch(connection: Connection, lock: int, move: Move, at: tuple[int, int]) -
         for instance, number, copy, old in connection.run(_MOVE, (move.to.id, sql.document(wanted)))
     }
     if not moved:
-        connection.run(_GIVE_UP, (now, move.to.id))
+        connection.run(_GIVE_UP, (now, move.to.size, move.to.id))
         return 0
-    if connection.run(_NAME, (len(moved), move.to.id, move.to.until)).rowcount != 1:
+    if connection.run(_NAME, (len(moved), move.to.size, move.to.id, move.to.until)).rowcount != 1:
         raise OvertakenError(TOO_LATE)
     left: dict[int, int] = {}
     for old in moved.values():

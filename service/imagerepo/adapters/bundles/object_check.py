@@ -4,7 +4,7 @@ Listing and rows come in order of key, a page at a time, while replicas serve: w
 more by itself before it is said.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,6 +16,7 @@ from imagerepo.model.findings import Examined, Fault, Finding
 
 _PARTS: Final = 4  # of a key: institution, study, series, name
 _ROWS: Final = 500  # of objects, looked at in one statement
+_VERSIONS: Final = 20_000  # in them, by what their rows say; an object has thousands at the most
 _ROW: Final = 'id, key, size, live, gone_at IS NOT NULL AS "is going"'
 _ROWS_OF: Final = f"SELECT {_ROW} FROM object WHERE store = %s AND key > %s ORDER BY key LIMIT %s"
 _ROW_OF: Final = f"SELECT {_ROW} FROM object WHERE store = %s AND key = %s"
@@ -95,7 +96,7 @@ class ObjectCheck:
                 said = f"bucket {bucket} is missing, with all objects of institution {institution}"
                 yield Finding(Fault.OBJECT_MISSING, institution, bucket, said)
             return
-        page: list[int] = []
+        page: list[_Named] = []
         for listed, named in _side_by_side(self._store.list(bucket, "", ""), self._rows(bucket)):
             if named is None:
                 assert listed is not None
@@ -106,8 +107,8 @@ class ObjectCheck:
                 yield from self._unlike(bucket, institution, named)
             if listed is not None:
                 self._meet(listed)
-            page.append(named.id)
-            if len(page) == _ROWS:
+            page.append(named)
+            if _is_full(page):
                 yield from self._counted(institution, page)
                 page = []
         yield from self._counted(institution, page)
@@ -164,10 +165,11 @@ class ObjectCheck:
             said = f"object {bucket}/{seen.key} has {size} bytes, its row says {named.size}"
             yield Finding(Fault.OBJECT_RESIZED, institution, seen.key, said)
 
-    def _counted(self, institution: str, page: list[int]) -> Iterator[Finding | MiscountedObject]:
+    def _counted(self, institution: str, page: Sequence[_Named]) -> Iterator[Finding | MiscountedObject]:
         """Versions that a page of objects has, against what their rows say, as one snapshot has both."""
         with self._database.reading() as connection:
-            rows = connection.run(COUNTS, (page, page)).fetchall()
+            keys = [one.id for one in page]
+            rows = connection.run(COUNTS, (keys, keys)).fetchall()
         for key, name, size, live, is_going, count, first, last in rows:
             if count != live or is_going is bool(count):
                 goes = "goes" if is_going else "stays"
@@ -176,6 +178,11 @@ class ObjectCheck:
             if first < 0 or (size and last > size):
                 said = f"a version has bytes {first} to {last} of object {name}, which has {size}"
                 yield Finding(Fault.RANGE_OUTSIDE, institution, name, said)
+
+
+def _is_full(page: Sequence[_Named]) -> bool:
+    """Whether one statement has enough to count with these."""
+    return len(page) >= _ROWS or sum(one.live for one in page) >= _VERSIONS
 
 
 def _side_by_side(listed: Iterator[Listed], named: Iterator[_Named]) -> Iterator[tuple[Listed | None, _Named | None]]:

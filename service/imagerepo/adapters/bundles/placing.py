@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -33,6 +34,8 @@ from imagerepo.model.instance import Range
 log = logging.getLogger(__name__)
 
 _FULL_FOR: Final = 5.0  # seconds that a store counts as full after it said so
+_TIME: Final = 12  # hexadecimal digits of a name that say when it was given, in milliseconds since 1970
+_LATE: Final = timedelta(days=1)  # far less than the sweep remembers keys that it has removed
 
 
 class Placing:
@@ -160,9 +163,14 @@ def put(store: S3Store, load: Load) -> tuple[Stored, Sequence[Range]]:
     return Stored(bucket, key, made.size, len(made.ranges)), made.ranges
 
 
+def late_after(key: str) -> int:
+    """From when on nobody may name an object of that key any more; microseconds since 1970, UTC."""
+    return int(key.rpartition("/")[2][:_TIME], 16) * 1000 + _LATE // timedelta(microseconds=1)
+
+
 def new_key(series: SeriesName) -> str:
     """Says what is in the object; those of a series follow each other in time."""
-    return "/".join((*series, f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"))
+    return "/".join((*series, f"{time.time_ns() // 1_000_000:0{_TIME}x}{secrets.token_hex(10)}"))
 
 
 def _fail(load: Load, error: ImagerepoError) -> None:

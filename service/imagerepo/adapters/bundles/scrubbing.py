@@ -11,15 +11,17 @@ from imagerepo.adapters.postgres.settled import in_transaction
 from imagerepo.model.instance import Range
 from imagerepo.ports.upkeep import Kept, Position
 
+# Whatever row is missing, the copy is there: a pass goes on behind it, and says so.
 _COLUMNS: Final = (
-    "c.instance_id, c.number, c.copy, n.name, i.uid, v.data_set_offset, v.digest, v.crc32, "
+    "c.instance_id, c.number, c.copy, coalesce(n.name, ''), coalesce(i.uid, 'key ' || c.instance_id), "
+    "coalesce(v.data_set_offset, 0), coalesce(v.digest, ''), coalesce(v.crc32, 0), "
     'r.ordinal, o.store, o.key, r."offset", r.length'
 )
 _JOINS: Final = (
-    "JOIN version v ON v.instance_id = c.instance_id AND v.number = c.number "
-    "JOIN instance i ON i.id = c.instance_id JOIN institution n ON n.id = i.institution_id "
-    'JOIN "range" r ON r.instance_id = c.instance_id AND r.number = c.number AND r.copy = c.copy '
-    "JOIN object o ON o.id = r.object_id"
+    "LEFT JOIN version v ON v.instance_id = c.instance_id AND v.number = c.number "
+    "LEFT JOIN instance i ON i.id = c.instance_id LEFT JOIN institution n ON n.id = i.institution_id "
+    'LEFT JOIN "range" r ON r.instance_id = c.instance_id AND r.number = c.number AND r.copy = c.copy '
+    "LEFT JOIN object o ON o.id = r.object_id"
 )
 _PAGE: Final = (
     f"SELECT {_COLUMNS} FROM (SELECT instance_id, number, copy FROM copy WHERE (instance_id, number, copy) > "
@@ -68,5 +70,6 @@ class StoredCopies:
 def _kept(rows: Sequence[tuple[Any, ...]]) -> Kept:
     """Rows of one copy, a range each."""
     instance, number, copy, institution, uid, offset, digest, crc32, *_ = rows[0]
-    ranges = tuple(Range(store, key, start, length) for *_, store, key, start, length in rows)
+    is_whole = institution and digest and all(store is not None for *_, store, _, _, _ in rows)
+    ranges = tuple(Range(store, key, start, length) for *_, store, key, start, length in rows) if is_whole else ()
     return Kept((instance, number, copy), institution, uid, number, offset, bytes(digest), crc32, ranges)

@@ -11,7 +11,9 @@ Rows that are missing since the database was lost or is not the one that it was 
 backup, taken over by a standby) are no reason to remove what they would name: objects that are older than the database
 as it stands are left alone. That it was set back without a trace in itself, as by a snapshot of its disk, the ledger
 in S3 tells: as long as that goes beyond what the database knows of it, nothing is removed, and a new epoch of it is
-another database too.
+another database too. A row without versions and without a size was to get both from who had put the object
+(compaction_rows.py): in a database that was set back it may be the one place of what it has, so that such rows go
+there, and their objects are left alone like any other that no row names.
 """
 
 import logging
@@ -49,6 +51,7 @@ IDENTITY: Final = (
 )
 _SINCE: Final = f"SELECT since FROM incarnation WHERE identity = {IDENTITY}"
 _BEGIN: Final = f"UPDATE incarnation SET identity = {IDENTITY}, since = %s WHERE identity <> {IDENTITY}"
+_DROP_UNFINISHED: Final = "DELETE FROM object WHERE gone_at IS NOT NULL AND live = 0 AND size = 0"
 _TRUST: Final = f"UPDATE incarnation SET identity = {IDENTITY}, since = 0"
 _LEDGER: Final = "SELECT epoch, number FROM ledger WHERE institution = %s"
 _NAMED: Final = "SELECT key FROM object WHERE store = %s AND key = ANY(%s)"
@@ -58,7 +61,7 @@ _FENCE: Final = (
     f"SELECT c.number << {PLACES} | u.place - 1, %s, u.key, u.size, 0, %s "
     "FROM (SELECT nextval('commit_number') AS number) c, "
     "unnest(%s::text[], %s::bigint[]) WITH ORDINALITY AS u (key, size, place) "
-    f"WHERE EXISTS (SELECT 1 FROM incarnation WHERE identity = {IDENTITY}) ORDER BY u.place "
+    f"WHERE EXISTS (SELECT 1 FROM incarnation WHERE identity = {IDENTITY} AND since = %s) ORDER BY u.place "
     "ON CONFLICT (store, key) DO NOTHING RETURNING key"
 )
 
@@ -72,16 +75,19 @@ class ObjectSweeper:
 
     def sweep(self, institution: str, after: str, grace: timedelta) -> Swept:
         """Look at some objects."""
-        since = self._since()  # also where nothing is to be removed: from now on all that comes is known
+        since = since_when(self._database)  # also where nothing is to be removed: from now on all that comes is known
         store = self._store.bucket(institution)
         page = list(islice(self._store.list(store, f"{institution}/", after), _PAGE))
         unnamed = self._unnamed(store, [one for one in page if _is_older(one, datetime.now(UTC) - grace)])
-        candidates = [one for one in unnamed if _is_of(one, since)]
-        if candidates:
-            self._require_ledger(institution, store)
+        candidates = [one for one in unnamed if _is_of(one, moment(since))]
+        if candidates and (beyond := beyond_ledger(self._database, self._store, institution)):
+            raise UnavailableError(
+                f"{store}/{beyond} is of commits that the database does not know: it was set back, or made anew; "
+                "nothing is swept until replicas have gone on with the ledger, or `imagerepo index rebuild` was run"
+            )
         spared, removed = len(unnamed) - len(candidates), 0
         for start in range(0, len(candidates), _FENCED_AT_ONCE):
-            removed += self._remove(store, candidates[start : start + _FENCED_AT_ONCE])
+            removed += self._remove(store, candidates[start : start + _FENCED_AT_ONCE], since)
         return Swept(page[-1].key if page else after, len(page) < _PAGE, len(page), removed, spared)
 
     def _unnamed(self, store: str, some: Sequence[Listed]) -> list[Listed]:
@@ -91,33 +97,9 @@ class ObjectSweeper:
             named = {key for (key,) in connection.run(_NAMED, (store, [one.key for one in some]))}
         return [one for one in some if one.key not in named]
 
-    def _since(self) -> datetime:
-        """Since when all that was committed has its rows in this database."""
-        with self._database.reading() as connection:
-            row = connection.run(_SINCE).fetchone()
-        return moment(row[0]) if row is not None else in_transaction(self._database, _begin)
-
-    def _require_ledger(self, institution: str, store: str) -> None:
-        """Raise UnavailableError if S3 has more of the institution's ledger than the database knows of."""
-        # The second time it knows what was just being written.
-        beyond = self._beyond(institution, store) and self._beyond(institution, store)
-        if beyond:
-            raise UnavailableError(
-                f"{store}/{beyond} is of commits that the database does not know: it was set back, or made anew; "
-                "nothing is swept until replicas have gone on with the ledger, or `imagerepo index rebuild` was run"
-            )
-
-    def _beyond(self, institution: str, store: str) -> str:
-        """The first key of the ledger that is behind what the database knows of; '': there is none."""
-        with self._database.reading() as connection:
-            epoch, number = connection.run(_LEDGER, (institution,)).fetchone() or (1, 0)
-        known = ledger_format.key_of(institution, Place(epoch, number))
-        found = next(self._store.list(store, ledger_format.prefix_of(institution), known), None)
-        return "" if found is None else found.key
-
-    def _remove(self, store: str, some: Sequence[Listed]) -> int:
+    def _remove(self, store: str, some: Sequence[Listed], since: int) -> int:
         gone_at = microseconds(datetime.now(UTC) + _FENCED_FOR)
-        given = (store, gone_at, [one.key for one in some], [one.size for one in some])
+        given = (store, gone_at, [one.key for one in some], [one.size for one in some], since)
         fenced = in_transaction(
             self._database, lambda connection: [key for (key,) in connection.run(_FENCE, given).fetchall()]
         )
@@ -135,12 +117,39 @@ def trust(connection: Connection) -> None:
     connection.run(_TRUST)
 
 
-def _begin(connection: Connection) -> datetime:
+def is_known(connection: Connection) -> bool:
+    """Whether the database is the one that it was when it was last looked at."""
+    return connection.run(_SINCE).fetchone() is not None
+
+
+def since_when(database: Database) -> int:
+    """Since when all that was committed has its rows in this database; microseconds since 1970, UTC."""
+    with database.reading() as connection:
+        row = connection.run(_SINCE).fetchone()
+    return row[0] if row is not None else in_transaction(database, _begin)
+
+
+def beyond_ledger(database: Database, store: S3Store, institution: str) -> str:
+    """The first key of an institution's ledger that is behind what the database knows of; '': there is none."""
+    # The second time it knows what was just being written.
+    return _beyond(database, store, institution) and _beyond(database, store, institution)
+
+
+def _beyond(database: Database, store: S3Store, institution: str) -> str:
+    with database.reading() as connection:
+        epoch, number = connection.run(_LEDGER, (institution,)).fetchone() or (1, 0)
+    known = ledger_format.key_of(institution, Place(epoch, number))
+    found = next(store.list(store.bucket(institution), ledger_format.prefix_of(institution), known), None)
+    return "" if found is None else found.key
+
+
+def _begin(connection: Connection) -> int:
     """Begin to know what is stored."""
-    connection.run(_BEGIN, (microseconds(datetime.now(UTC)),))
+    if connection.run(_BEGIN, (microseconds(datetime.now(UTC)),)).rowcount:
+        connection.run(_DROP_UNFINISHED)
+        log.warning("sweep.another_database", extra={"spared": "what was stored before and has no row"})
     (since,) = connection.run(_SINCE).fetchone() or (microseconds(datetime.now(UTC)),)
-    log.warning("sweep.another_database", extra={"spared": "what was stored before and has no row"})
-    return moment(since)
+    return since
 
 
 def _is_older(one: Listed, than: datetime) -> bool:

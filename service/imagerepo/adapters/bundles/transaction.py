@@ -20,6 +20,7 @@ from imagerepo.adapters.bundles.decisions import Decisions
 from imagerepo.adapters.bundles.item import Item
 from imagerepo.adapters.bundles.journaling import Writer
 from imagerepo.adapters.bundles.known import Institutions, Name, Question, State
+from imagerepo.adapters.bundles.placing import late_after
 from imagerepo.adapters.bundles.rows import Rows, of_objects
 from imagerepo.adapters.index_sql.apply import Stored
 from imagerepo.adapters.moments import microseconds
@@ -113,7 +114,7 @@ class Transactor:
             assert item.object_ is not None
             added.append((item, stored, *rows.add(stored, object_keys[item.object_])))
         with connection.pipeline():
-            rows.write(connection, objects)
+            rows.write(connection, [{**one, "late_after": late_after(one["key"])} for one in objects])
             if unneeded:
                 connection.run(sql.ADD_RECLAIM, (sql.document(unneeded),))
             journaling.write(connection, self._writer, done.commit, done.journal)

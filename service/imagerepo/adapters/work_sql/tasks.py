@@ -9,7 +9,7 @@ from typing import Any, Final
 from imagerepo.adapters import task_rows
 from imagerepo.adapters.index_sql.engine import PerThread
 from imagerepo.adapters.moments import microseconds
-from imagerepo.adapters.task_rows import COLUMNS, LONGEST_PROBLEM, NOBODY
+from imagerepo.adapters.task_rows import COLUMNS, IS_KNOWN, KINDS, LONGEST_PROBLEM, NOBODY
 from imagerepo.adapters.work_sql.engine import connect, reading, transaction
 from imagerepo.errors import OvertakenError
 from imagerepo.model.task import NewTask, Queue, Task, TaskKind
@@ -163,17 +163,17 @@ class SqlTasks:
 
     def queues(self) -> Sequence[Queue]:
         """All queues."""
-        return [task_rows.queue(row) for row in self._rows(_QUEUES, ())]
+        return [task_rows.queue(row) for row in self._rows(_QUEUES, ()) if row[0] in KINDS]
 
     def pending(self) -> Mapping[TaskKind, int]:
         """How many there are."""
         rows = self._rows("SELECT kind, count(*) FROM task GROUP BY kind", ())
-        return dict.fromkeys(TaskKind, 0) | {TaskKind(kind): count for kind, count in rows}
+        return dict.fromkeys(TaskKind, 0) | {TaskKind(kind): count for kind, count in rows if kind in KINDS}
 
     def page(self, selection: Selection, after: int, limit: int) -> Sequence[Task]:
         """Tasks in order of adding."""
         where, values = _where(selection)
-        query = f"SELECT {COLUMNS} FROM task WHERE {where} AND id > ? ORDER BY id LIMIT ?"
+        query = f"SELECT {COLUMNS} FROM task WHERE {where} AND {IS_KNOWN} AND id > ? ORDER BY id LIMIT ?"
         return [task_rows.task(row) for row in self._rows(query, (*values, after, limit))]
 
     def retry(self, selection: Selection) -> int:

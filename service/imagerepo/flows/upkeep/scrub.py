@@ -1,8 +1,9 @@
 """Scrub: every byte that is stored is read now and then, and held against what was stored.
 
-One pass goes over all copies, at a bounded rate. A copy that is not what it should be becomes a task of its own, which
-looks again: its bytes may have gone elsewhere meanwhile, or their version may be deleted. If it is so, the task is
-parked with the reason. Nothing is changed; once the bytes are back, `imagerepo tasks retry` looks again.
+One pass goes over all copies, at a bounded rate. A copy that is not what it should be, or is not to be had, becomes a
+task of its own, which looks again: its bytes may have gone elsewhere meanwhile, or their version may be deleted. If it
+is so, the task is parked with the reason. Nothing is changed; once the bytes are back, `imagerepo tasks retry` looks
+again.
 """
 
 import json
@@ -10,12 +11,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 from imagerepo import telemetry
-from imagerepo.errors import DamagedError
+from imagerepo.errors import DamagedError, UnavailableError
 from imagerepo.flows.upkeep.steps import Again
 from imagerepo.flows.work import now
 from imagerepo.model.instance import Range
@@ -33,6 +34,8 @@ _STEP: Final = 5.0  # seconds
 _COPIES: Final = 200  # looked up at a time
 _PIECE: Final = 2 << 20  # bytes read at once
 _AHEAD: Final = 16 << 20  # bytes that are fetched before they are read
+_SILENT: Final = 3  # objects in a row that are not to be had: then it is the store that is not
+_ALL: Final = "all"  # queue of the pass
 _BEGIN: Final[Position] = (0, 0, 0)
 
 
@@ -80,6 +83,7 @@ class _Look:
     copies: Copies
     objects: Objects
     tasks: Tasks
+    silent: dict[str, str] = field(default_factory=dict[str, str])  # keys of objects that were not to be had, and why
 
     def again(self, position: Position) -> None:
         """Look at one copy. Raises DamagedError: it is not what was stored."""
@@ -99,7 +103,7 @@ class _Look:
             self.objects.expect(where for kept in some for where in kept.ranges)
         good: list[Position] = []
         for kept in some:
-            problem = self._problem(kept)
+            problem = self._problem_if_any(kept)
             if problem is None:
                 good.append(kept.position)
             else:
@@ -108,8 +112,25 @@ class _Look:
         self.copies.verified(good, now())
         telemetry.scrubbed_copies.labels("verified").inc(len(good))
 
+    def _problem_if_any(self, kept: Kept) -> str | None:
+        """Likewise, also where its bytes are not to be had. Raises UnavailableError: those before were not either."""
+        key = kept.ranges[0].key if kept.ranges else ""
+        if key in self.silent:  # many copies lie in it, and to wait for each takes long
+            return self.silent[key]
+        try:
+            problem = self._problem(kept)
+        except UnavailableError as error:
+            self.silent[key] = str(error)
+            if len(self.silent) == _SILENT:
+                raise
+            return str(error)
+        self.silent.clear()
+        return problem
+
     def _problem(self, kept: Kept) -> str | None:
         """What is wrong with a copy's bytes. Raises UnavailableError."""
+        if not kept.ranges:
+            return "rows are missing that say what its bytes are, and where; run `imagerepo fsck`"
         integrity = Integrity(kept.data_set_offset)
         try:
             for where in kept.ranges:
@@ -142,13 +163,14 @@ class _Pace:
 def standing(settings: Settings) -> Sequence[NewTask]:
     """One task for all that is stored."""
     del settings
-    return [NewTask(TaskKind.SCRUB, "", queue="all", lane="", name="copies", payload="{}", due_at=now())]
+    return [NewTask(TaskKind.SCRUB, "", queue=_ALL, lane="", name="copies", payload="{}", due_at=now())]
 
 
 def _again(kept: Kept) -> NewTask:
     name = f"{kept.instance_uid} version {kept.number} copy {kept.position[2]}"
     payload = json.dumps({"copy": kept.position})
-    return NewTask(TaskKind.SCRUB, kept.institution, kept.institution, name, name, payload, now())
+    queue = kept.institution or _ALL
+    return NewTask(TaskKind.SCRUB, kept.institution, queue, name, name, payload, now())
 
 
 def _portions(page: Sequence[Kept]) -> Iterator[list[Kept]]:

@@ -6,6 +6,7 @@ Then the same step may be done by two at the same time, and every kind of task h
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from imagerepo.ports.tasks import Tasks
 log = logging.getLogger(__name__)
 
 _LEASE: Final = 30.0  # seconds; after that another goes on with what a dead worker had
+_SPELL: Final = 20.0  # seconds after which a thread leaves its place to another queue
 _EXTEND: Final = 8.0  # seconds between extensions of it
 
 
@@ -57,8 +59,9 @@ class Steps:
         return self._width
 
     def work(self, queue: str, stop: threading.Event) -> None:
-        """Do what is due, one step after another."""
-        while not stop.is_set():
+        """Do what is due, one step after another, for a while."""
+        until = time.monotonic() + _SPELL
+        while not stop.is_set() and time.monotonic() < until:
             batch = self._tasks.lease(self.kind, queue, now(), later(_LEASE), 1)
             if not batch:
                 return

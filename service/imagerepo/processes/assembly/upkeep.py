@@ -51,6 +51,8 @@ Standing: TypeAlias = Callable[[Settings], Sequence[NewTask]]
 """Tasks that are added whenever they are not there; each time by other settings, if these have changed."""
 
 _COMPACTED_AT_ONCE: Final = 2  # series of an institution, by one worker
+_MOST: Final = {TaskKind.COMPACT: 3}
+"""Threads of a kind: as many series as are compacted at the same time, and who looks. More would wait with leases."""
 
 
 def _compacting(means: Means) -> Handler:
@@ -120,7 +122,7 @@ def opened(settings: Settings) -> Opened:
         tasks, generation = PostgresTasks(database, name_of_start()), Generation(database)
         attempts = Attempts(tasks, settings.retry)
         means = Means(settings, shared, database, store, S3Objects(store, generation.now), tasks, attempts)
-        workforce = Workforce(tasks, tuple(make(means) for make in HANDLERS))
+        workforce = Workforce(tasks, tuple(make(means) for make in HANDLERS), _MOST)
         watches = watched(PostgresIndex(database), store)
         return Opened(
             Upkeep(settings, tasks, workforce, _standing),
