@@ -4,6 +4,7 @@ What a part answers is swallowed while it goes on hearing what it is asked: what
 """
 
 import logging
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ def swallowed(*ports: int) -> Iterator[None]:
     for number, port in enumerate(ports):
         _ip("rule", "add", "pref", str(10 + number), "sport", str(port), "ipproto", "tcp", "blackhole")
     try:
+        for port in ports:
+            _assert_silent(port)
         yield
     finally:
         for number in range(len(ports)):
@@ -75,6 +78,8 @@ def test_answers_of_postgresql_are_swallowed(three: Replicas, sent: dict[str, se
 def test_everything_is_swallowed(three: Replicas, sent: dict[str, set[bytes]]) -> None:
     with clients(three, 83, sent) as running:
         set_loopback(up=False)
+        with pytest.raises(OSError):  # noqa: PT011 - whichever it is without a network
+            socket.create_connection(("127.0.0.1", three.bed.plan.s3.port), timeout=1).close()
         time.sleep(15)
         set_loopback(up=True)
         mended = time.monotonic()
@@ -85,6 +90,12 @@ def test_everything_is_swallowed(three: Replicas, sent: dict[str, set[bytes]]) -
 def _tell(what: str, seconds: float) -> None:
     log.info("%s: %.1f s", what, seconds)
     assert seconds <= WINDOW
+
+
+def _assert_silent(port: int) -> None:
+    """Nobody gets through to it, and nobody is told so."""
+    with pytest.raises(TimeoutError):
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
 
 
 def _ip(*arguments: str) -> None:

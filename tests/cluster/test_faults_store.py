@@ -50,8 +50,10 @@ def behind_relays(bed: Bed, folder: Path) -> Iterator[tuple[Replicas, list[Relay
 def test_one_gateway_that_is_asked_too_much_is_noticed_by_nobody(bed: Bed, tmp_path: Path) -> None:
     sent: dict[str, set[bytes]] = {}
     with behind_relays(bed, tmp_path) as (three, relays), clients(three, 70, sent) as running:
+        asked = relays[0].asked
         relays[0].always(Harm.SLOW_DOWN)
         running.go_on(20)
+        assert relays[0].asked > asked  # somebody was refused
         relays[0].always(None)
         running.go_on(5)
     log.info("one gateway slow: %.1f s", running.longest_outage())
@@ -62,9 +64,11 @@ def test_gateways_that_are_all_asked_too_much_are_asked_again(bed: Bed, tmp_path
     sent: dict[str, set[bytes]] = {}
     with behind_relays(bed, tmp_path) as (three, relays), clients(three, 71, sent) as running:
         for seconds in (2, 20):
+            asked = [one.asked for one in relays]
             for one in relays:
                 one.always(Harm.SLOW_DOWN)
             time.sleep(seconds)
+            assert all(one.asked > before for one, before in zip(relays, asked, strict=True))
             for one in relays:
                 one.always(None)
             mended = time.monotonic()

@@ -75,8 +75,9 @@ def test_the_variables_shown_set_what_the_page_says() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["institutions.md", "security.md", "audit.md", "settings.md", "forwarding.md", "administration.md", "changes.md"],
-)
+    ["institutions.md", "security.md", "audit.md", "settings.md", "forwarding.md", "administration.md", "changes.md",
+     "cluster.md"],
+)  # fmt: skip
 def test_a_complete_example_is_accepted_as_it_stands(page: str, tmp_path: Path) -> None:
     found = blocks((DOCS / page).read_text(encoding="utf-8"), "yaml")
     assert found, f"{page} has no example"

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from imagerepo.adapters.bundles import change_feed
+from imagerepo.adapters.bundles.carrying import CARRIED
 from imagerepo.adapters.bundles.change_feed import BundleChangeFeed
 from imagerepo.adapters.bundles.feed import BundleFeed
 from imagerepo.adapters.postgres.database import Database
@@ -141,6 +142,33 @@ def stored(study: str, commit: int) -> bytes:
     more = {"class": "1", "syntax": "1", "version": 1, "digest": "00", "crc32": 1, "size": 1, "layout": [0, 0, 0],
             "ranges": []}  # fmt: skip
     return json.dumps({**said, **more, "commit": commit}, separators=(",", ":")).encode()
+
+
+def test_what_was_carried_over_from_a_data_folder_is_passed_over(url: str, database: Database) -> None:
+    """A deletion there says nothing of what is here, and what was stored there may have been refused here."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        enter(connection, 1, line("store", "1"))
+        enter(connection, 2, line("store", "2"), line("delete", "1"), writer=f"{CARRIED}folder/w")
+        enter(connection, 3, line("store", "3"))
+        assert told(database, {}, 1)[0] == ["1", "3"]
+        enter(connection, 4, line("delete", "3"), writer=f"{CARRIED}folder/w")
+        _, behind = told(database, {})
+        enter(connection, 5, line("store", "5"))
+    assert told(database, behind)[0] == ["5"]
+    assert told(database, BundleChangeFeed(database).now("default"))[0] == []
+
+
+def test_a_line_that_cannot_be_read_costs_its_commit_and_no_other(
+    url: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        enter(connection, 1, stored("1", 1))
+        enter(connection, 2, b'{"action":"store","institution":"default",cut off')
+        enter(connection, 3, stored("3", 3))
+        connection.execute("UPDATE journal SET stored = 1")
+    assert told(database, {})[0] == ["1", "3"]
+    assert [one.study_uid for one in BundleFeed(database).since({}).arrived] == ["1", "3"]
+    assert [one.message for one in caplog.records] == ["feed.commit_damaged"] * 2
 
 
 @pytest.mark.parametrize(

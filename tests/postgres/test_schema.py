@@ -131,6 +131,24 @@ def test_an_older_schema_is_refused_until_it_is_upgraded(empty: str, database: D
     schema.check(database)
 
 
+def test_a_copy_that_has_not_the_transactions_of_its_rows_is_refused(database: Database) -> None:
+    """As pg_dump and logical replication make them: who follows the journal would wait for transactions to come."""
+    upgrading.upgrade(database)
+    with database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO journal (commit_number, institution, writer, first, entries, stored, lines) "
+            "SELECT n, CASE n % 2 WHEN 0 THEN 'even' ELSE 'odd' END, 'w', n, 1, 0, '' FROM generate_series(1, 9) AS n"
+        )
+    schema.check(database)
+    with database.transaction() as connection:
+        connection.execute(
+            "UPDATE journal SET xid = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000)::text::xid8 "
+            "WHERE commit_number = 8"
+        )
+    with pytest.raises(SettingsError, match=r"was copied by pg_dump or logical replication, .*: restore a physical"):
+        schema.check(database)
+
+
 @pytest.mark.parametrize("act", [schema.check, upgrading.upgrade])
 def test_a_newer_schema_is_refused_and_left_as_it_is(act, database: Database) -> None:
     upgrading.upgrade(database)

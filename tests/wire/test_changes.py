@@ -1,5 +1,7 @@
 """GET /changes: pages, positions, waiting; what is asked wrongly, and who may not ask."""
 
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from imagerepo.adapters.memory import MemoryChangeFeed
+from imagerepo.ports.feed import ChangePage, Marks
+from tests.docs.reading import DOCS, blocks
 from tests.harness.dicom_file import ct
+from tests.harness.receiver import await_
 from tests.harness.server import Server
 from tests.harness.web_client import WebClient
 from tests.wire.dicomweb_samples import make
@@ -90,6 +96,9 @@ WRONG = [
     ("limit=1001", 400, "limit '1001' is not a number from 1 to 1000"),
     ("limit=-1", 400, "limit"),
     ("limit=many", 400, "limit"),
+    ("limit=000000001000000000", 400, "limit '000000001000000000' is not a number from 1 to 1000"),
+    ("limit=", 400, "limit"),
+    ("wait=00000000100", 400, "wait"),
     ("wait=61", 400, "wait '61' is not a number from 0 to 60"),
     ("wait=1.5", 400, "wait"),
     ("kind=removed", 400, "kind 'removed' is not of these, joined by commas: stored, deleted, held, released"),
@@ -144,6 +153,46 @@ def test_who_waits_is_told_as_soon_as_something_changes() -> None:
                 assert [change["instance"] for change in each.result(20)["changes"]] == ["1.1.1.1"]
             # Somebody else's news keep nobody from waiting for his own; nothing comes in the time that he has.
             assert page(client, since=page(client, since="now")["next"], wait=1)["changes"] == []
+
+
+def test_who_waits_has_pages_read_once_for_what_changes_and_not_time_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    read = MemoryChangeFeed.since
+
+    def counted(feed: MemoryChangeFeed, institution: str, marks: Marks, limit: int) -> ChangePage:
+        asked.append(institution)
+        return read(feed, institution, marks, limit)
+
+    monkeypatch.setattr(MemoryChangeFeed, "since", counted)
+    with serving() as one, one.client() as client:
+        behind = page(client, since="now")["next"]
+        assert page(client, since=behind, wait=4)["changes"] == []
+        assert len(asked) <= 2  # at first, and once it is known how far that was
+
+
+def test_the_follower_of_the_manual_follows_from_nothing_and_from_where_it_was(tmp_path: Path) -> None:
+    (sample,) = blocks((DOCS / "changes.md").read_text(encoding="utf-8"), "python")
+    (tmp_path / "position").touch()  # as an interrupted predecessor may have left it
+    with serving() as one, one.client() as client:
+        program = sample.text.replace("http://127.0.0.1:8080", one.url)
+        assert program != sample.text
+        for number in (1, 2):
+            stow(client, [instance(1, study=f"{number}.1")])
+            with subprocess.Popen(
+                [sys.executable, "-u", "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+            ) as follower:
+                assert follower.stdout is not None
+                assert follower.stdout.readline() == f"stored {number}.1\n"
+                await_(lambda number=number: _is_behind(tmp_path / "position", client, number))
+                follower.kill()
+
+
+def _is_behind(kept: Path, client: httpx.Client, number: int) -> bool:
+    """Whether a follower has come as far as that change."""
+    position = kept.read_text()
+    return position != "" and told(client, position)[0] == [] and len(told(client)[0]) == number
 
 
 def test_nobody_waits_for_a_server_that_ends() -> None:

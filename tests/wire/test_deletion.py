@@ -182,6 +182,10 @@ def test_a_legal_hold_refuses_with_409_until_it_is_lifted(tmp_path: Path) -> Non
     subprocess.run([COMMAND, "index", "rebuild", "--data", data], check=True, capture_output=True)
     with Server(data, workers=2, storage__reserve=0) as server:
         assert [one["study"] for one in json.loads(ask(server, "GET", "/holds")[1])] == [uid(1)]
+        assert json.loads(ask(server, "GET", f"/holds?after={uid(1)}&limit=1")[1]) == []
+        for limit in ("0", "1001", "000000001000000000", "x"):
+            status, said = ask(server, "GET", f"/holds?limit={limit}")
+            assert (status, said.strip()) == (400, f"limit {limit!r} is not a number from 1 to 1000")
         assert ask(server, "DELETE", STUDY)[0] == 409
         assert ask(server, "DELETE", f"{hold}?reason=settled")[0] == 204
         assert ask(server, "GET", hold)[0] == 404

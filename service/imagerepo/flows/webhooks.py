@@ -15,7 +15,15 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from imagerepo.errors import ForgottenError, OvertakenError, PeerError, PeerFailure, SettingsError
+from imagerepo.errors import (
+    ForgottenError,
+    ImagerepoError,
+    OvertakenError,
+    PeerError,
+    PeerFailure,
+    SettingsError,
+    UnavailableError,
+)
 from imagerepo.flows.changes import as_fields, position_of
 from imagerepo.flows.work import Attempts, later, now
 from imagerepo.model.task import NewTask, Task, TaskKind, TaskState
@@ -79,6 +87,7 @@ class Announcing:
         self._tasks = tasks
         self._stamps: dict[str, str] = {}  # by queue: when it was last seen that all is told
         self._saved: dict[str, datetime] = {}  # by queue
+        self._problems: dict[str, str] = {}  # by queue: what was logged last
 
     def look(self, hooks: Hooks) -> None:
         """Make the next message of each webhook that has none. Raises UnavailableError."""
@@ -91,9 +100,18 @@ class Announcing:
                 self._look_at(hook, stamps)
 
     def _look_at(self, hook: Webhook, stamps: Mapping[str, str]) -> None:
-        with contextlib.suppress(OvertakenError):  # another process is at it
+        try:
             if self.next(hook) is Found.NOTHING:
                 self._stamps[hook.queue] = stamps[hook.institution]
+        except OvertakenError:
+            pass  # another process is at it
+        except UnavailableError:
+            raise
+        except ImagerepoError as error:
+            # Whatever it is about concerns this one alone: the others are told, and all else is done.
+            if self._problems.get(hook.queue) != str(error):
+                log.warning("webhook.waits", extra={"webhook": hook.queue, "reason": str(error)})
+                self._problems[hook.queue] = str(error)
 
     def next(self, hook: Webhook) -> Found:
         """Make the next message, unless one waits already: there is one at a time, so that none overtakes another.
@@ -160,7 +178,7 @@ class Telling:
             self._attempts.queue_failed(self.kind, queue, _GONE.format(queue))
             return
         with self._postings.posting(hook) as posting:
-            while not stop.is_set():
+            while not stop.is_set() and self._hooks.find(queue) == hook:
                 batch = self._tasks.lease(self.kind, queue, now(), later(_lease(hook)), 1)
                 if batch:
                     if not self._post(posting, batch[0]):
@@ -177,7 +195,7 @@ class Telling:
     def _post(self, posting: Posting, task: Task) -> bool:
         """Post a message; whether the webhook is still there."""
         try:
-            posting.post(f"{task.queue.replace('/', '-')}-{task.name}", task.payload.encode())
+            posting.post(_id(task), task.payload.encode())
         except PeerError as error:
             if error.failure is PeerFailure.DECLINED:
                 self._attempts.task_failed(task, str(error))
@@ -192,6 +210,11 @@ class Telling:
         self._attempts.queue_failed(self.kind, task.queue, problem)
         self._tasks.give_back([task.id])
         return False
+
+
+def _id(task: Task) -> str:
+    """A message's: no two have the same, since no institution and no webhook has an underscore in its name."""
+    return f"{task.queue.replace('/', '_')}_{task.name}"
 
 
 def _lease(hook: Webhook) -> float:

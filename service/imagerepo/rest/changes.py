@@ -9,6 +9,7 @@ from typing import Final
 from imagerepo.errors import BadRequestError
 from imagerepo.flows.changes import ALL_KINDS, Changes, News, Told, as_fields
 from imagerepo.model.change import ChangeKind
+from imagerepo.rest.numbers import Bounds, parsed
 from imagerepo.web.exchange import WAY, Exchange, Way
 from imagerepo.web.faults import GoneError
 
@@ -41,8 +42,8 @@ class ChangesPage:
     async def page(self, exchange: Exchange) -> None:
         """A page: {changes, next, more}."""
         given = _given(exchange)
-        limit = _number(given, "limit", _PAGE, 1, _MOST)
-        until = asyncio.get_running_loop().time() + _number(given, "wait", 0, 0, _LONGEST_WAIT)
+        limit = parsed("limit", given.get("limit"), _PAGE, Bounds(1, _MOST))
+        until = asyncio.get_running_loop().time() + parsed("wait", given.get("wait"), 0, Bounds(0, _LONGEST_WAIT))
         kinds = _kinds(given.get("kind"))
         told = await self._told(exchange, _Asked(given.get("since"), limit, kinds), until)
         body = {"changes": [as_fields(one) for one in told.changes], "next": told.next, "more": told.more}
@@ -63,17 +64,22 @@ class ChangesPage:
                 # Not at once: a client that asks again and again would do so all the faster.
                 await asyncio.sleep(min(left, _TURN))
                 return told
-            stamp = await self._awaited(exchange, stamp, min(left, _TURN))
+            seen, stamp = stamp, await self._awaited(exchange, stamp, until)
+            if stamp == seen:
+                return told
 
-    async def _awaited(self, exchange: Exchange, stamp: str, seconds: float) -> str:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._news.after(exchange.caller.institution, stamp)
-        except TimeoutError:
-            way: Way | None = exchange.connection.get(WAY)
-            if way is not None and way.is_gone():
-                raise GoneError from None
-            return stamp
+    async def _awaited(self, exchange: Exchange, stamp: str, until: float) -> str:
+        """Wait for another stamp than that one; the same, if none came in time."""
+        institution = exchange.caller.institution
+        while (left := until - asyncio.get_running_loop().time()) > 0 and not self._ending():
+            try:
+                async with asyncio.timeout(min(left, _TURN)):
+                    return await self._news.after(institution, stamp)
+            except TimeoutError:
+                way: Way | None = exchange.connection.get(WAY)
+                if way is not None and way.is_gone():
+                    raise GoneError from None
+        return stamp
 
 
 def _given(exchange: Exchange) -> dict[str, str]:
@@ -92,10 +98,3 @@ def _kinds(text: str | None) -> frozenset[ChangeKind]:
     except ValueError:
         names = ", ".join(kind.value for kind in ChangeKind)
         raise BadRequestError(f"kind {text[:40]!r} is not of these, joined by commas: {names}") from None
-
-
-def _number(given: dict[str, str], name: str, default: int, least: int, most: int) -> int:
-    text = given.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not least <= int(text[:9]) <= most:
-        raise BadRequestError(f"{name} {text[:20]!r} is not a number from {least} to {most}")
-    return int(text)

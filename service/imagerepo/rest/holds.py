@@ -4,9 +4,10 @@ import asyncio
 import json
 from typing import Final
 
-from imagerepo.errors import BadRequestError, NotFoundError
+from imagerepo.errors import NotFoundError
 from imagerepo.model.hold import Hold
 from imagerepo.model.uids import Uid
+from imagerepo.rest.numbers import Bounds, parsed
 from imagerepo.web.exchange import Exchange
 
 _JSON: Final = b"application/json"
@@ -36,10 +37,9 @@ async def lift(exchange: Exchange) -> None:
 
 async def listing(exchange: Exchange) -> None:
     """All holds, at most `limit` (1000) after the study that `after` names."""
-    after, limit = exchange.query_value("after") or "", exchange.query_value("limit") or str(_PAGE)
-    if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= _PAGE:
-        raise BadRequestError(f"limit {limit[:20]!r} is not a number from 1 to {_PAGE}")
-    found = await asyncio.to_thread(exchange.repository.deletion.holds, exchange.caller, after, int(limit))
+    after = exchange.query_value("after") or ""
+    limit = parsed("limit", exchange.query_value("limit"), _PAGE, Bounds(1, _PAGE))
+    found = await asyncio.to_thread(exchange.repository.deletion.holds, exchange.caller, after, limit)
     await exchange.answer(200, _JSON, json.dumps([_fields(one) for one in found]).encode())
 
 

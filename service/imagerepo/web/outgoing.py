@@ -74,9 +74,10 @@ def telling(peer: object, timeout: float, doing: str, setting: str) -> Generator
 @contextmanager
 def ended_after(connection: http.client.HTTPConnection, seconds: float) -> Generator[None]:
     """Have whoever waits for a connection fail after so long: who sends a byte now and then is never silent."""
+    # Now: where the answer is the last one of a connection, this has none once the answer's head is there.
+    opened: socket.socket | None = connection.sock
 
     def end() -> None:
-        opened: socket.socket | None = connection.sock
         if opened is not None:
             with suppress(OSError):
                 socket.socket.shutdown(opened, socket.SHUT_RDWR)  # not TLS's own, which belongs to who waits

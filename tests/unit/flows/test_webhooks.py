@@ -13,10 +13,12 @@ import pytest
 
 from imagerepo.adapters.memory import Memory, MemoryChangeFeed, MemoryCommits
 from imagerepo.adapters.memory_tasks import MemoryTasks
+from imagerepo.errors import DamagedError
 from imagerepo.flows import webhooks
 from imagerepo.flows.webhooks import Announcing, Hooks, Telling
 from imagerepo.flows.work import Attempts, Workforce
-from imagerepo.model.task import Queue, TaskKind
+from imagerepo.model.task import Queue, TaskKind, TaskState
+from imagerepo.ports.feed import ChangePage, Marks
 from imagerepo.ports.tasks import Selection
 from imagerepo.rest.webhook_posts import WebhookPostings
 from imagerepo.settings import Institution, Retry, Settings
@@ -128,7 +130,7 @@ def test_what_is_refused_is_tried_again_then_parked_and_the_rest_goes_on(tmp_pat
         assert len(tried) == _ATTEMPTS
         assert len({(one.id, one.body) for one in tried}) == 1
         assert told.parked() == 1
-        (task,) = told.tasks.page(Selection(TaskKind.WEBHOOK), 0, 10)
+        (task,) = told.tasks.page(Selection(TaskKind.WEBHOOK, state=TaskState.PARKED), 0, 10)
         assert "answers 500" in task.problem
         receiver.answer = lambda _: 204
         told.tasks.retry(Selection(TaskKind.WEBHOOK))
@@ -177,7 +179,14 @@ def test_what_is_no_fault_of_the_message_keeps_it_until_it_is_mended(
         assert {one.path for one in receiver.messages} == {"/hook"}
 
 
-def test_a_receiver_that_trickles_its_answer_is_given_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at_once", "trickled"),
+    [
+        (b"", b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 1000),
+        (b"HTTP/1.0 503 Later\r\n\r\n", b"later " * 1000),  # whose connection is its answer's from then on
+    ],
+)
+def test_a_receiver_that_trickles_its_answer_is_given_up(tmp_path: Path, at_once: bytes, trickled: bytes) -> None:
     came: list[int] = []
 
     def trickle(listener: socket.socket) -> None:
@@ -188,7 +197,8 @@ def test_a_receiver_that_trickles_its_answer_is_given_up(tmp_path: Path) -> None
                 return
             came.append(1)
             try:
-                for one in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 1000:
+                connection.sendall(at_once)
+                for one in trickled:
                     connection.sendall(bytes([one]))
                     time.sleep(0.05)
             except OSError:
@@ -274,6 +284,55 @@ def test_messages_of_a_webhook_that_is_gone_say_so(tmp_path: Path) -> None:
         await_(told.problem)
         told.replace()
         await_(lambda: "there is no webhook 'default/receiver' any more" in told.problem())
+
+
+def test_a_webhook_that_was_changed_is_posted_to_where_it_was_no_more_though_much_is_to_be_told(
+    tmp_path: Path,
+) -> None:
+    changed = threading.Event()
+
+    def answer(_: Message) -> int:
+        changed.wait(30)
+        return 204
+
+    first, second = HookReceiver(answer=answer), HookReceiver()
+    with first.serving(), second.serving(), telling(hook(first.url, tmp_path, timeout=30)) as told:
+        told.store(ct(0))
+        await_(lambda: first.messages)
+        told.store(*(ct(number) for number in range(1, 250)))
+        told.replace(hook(second.url, tmp_path))
+        changed.set()
+        await_(lambda: second.told() == instances(*range(1, 250)))
+        assert len(first.messages) == 1
+
+
+def test_one_whose_changes_cannot_be_read_keeps_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(MemoryChangeFeed):
+        """Of the institution `default` nothing can be read."""
+
+        def since(self, institution: str, marks: Marks, limit: int) -> ChangePage:
+            if institution == "default":
+                raise DamagedError("commit 7: no line of ours")
+            return super().since(institution, marks, limit)
+
+    memory, tasks = Memory(), MemoryTasks()
+    feed, hooks = Damaged(memory), Hooks(_institutions(*[[hook("http://127.0.0.1:1/", tmp_path)]] * 2))
+    webhooks.begin(tasks, feed, hooks)
+    MemoryCommits(memory).commit([store(ct(1), "default"), store(ct(1), "other")])
+    announcing = Announcing(feed, tasks)
+    for _ in range(2):
+        announcing.look(hooks)
+    assert [one.queue for one in tasks.page(Selection(TaskKind.WEBHOOK), 0, 10)] == ["other/receiver"]
+    assert [one.message for one in caplog.records] == ["webhook.waits"]
+
+
+def test_a_message_s_id_keeps_institution_and_webhook_apart(tmp_path: Path) -> None:
+    """Both may have hyphens: `a-b` and `c` are not to be `a` and `b-c`."""
+    receiver = HookReceiver()
+    with receiver.serving(), telling(hook(receiver.url, tmp_path, "a-list")) as told:
+        told.store(ct(1))
+        await_(lambda: receiver.told() == instances(1))
+        assert receiver.messages[0].id.split("_") == ["default", "a-list", "0"]
 
 
 def test_what_is_no_change_is_no_message(tmp_path: Path) -> None:

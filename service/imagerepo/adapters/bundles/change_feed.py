@@ -3,22 +3,33 @@
 Commits of an institution are told in the order of their transactions, only as far as no transaction is under way that
 began earlier: none can become visible behind who follows, whoever wrote it. Whoever changes a study gets his place in
 that order under the study's lock (transaction.py, changing.py), so that what becomes of a study is told in its order.
+
+What a data folder brought along (carrying.py) is passed over: a deletion there says nothing of what came here by
+another way, and what was stored there may have been here already.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from imagerepo.adapters.bundles.carrying import CARRIED
 from imagerepo.adapters.postgres.connecting import Connection
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.segments.changed import MOST_COMMITS, UNKNOWN, Gathered, changes
-from imagerepo.errors import ForgottenError
+from imagerepo.errors import DamagedError, ForgottenError
+from imagerepo.model.change import Change
 from imagerepo.ports.feed import PASSED, ChangePage, Mark, Marks
+
+log = logging.getLogger(__name__)
 
 _ALL: Final = "all"  # the one key of the marks, but for PASSED: there is one order over all writers
 _ROWS: Final = 16  # of the journal, read at a time: each may have thousands of lines
 _VISIBLE: Final = "j.xid < pg_snapshot_xmin(pg_current_snapshot())"
+# Carried rows come without their lines, not left out: there may be millions in a row, and marks have to get past them.
 _SINCE: Final = (
-    "SELECT j.xid::text, j.commit_number, j.writer, j.lines FROM journal j WHERE j.institution = %s "
+    "SELECT j.xid::text, j.commit_number, j.writer, "
+    f"CASE WHEN starts_with(j.writer, '{CARRIED}') THEN ''::bytea ELSE j.lines END "
+    "FROM journal j WHERE j.institution = %s "
     f"AND (j.xid, j.commit_number) > (%s::xid8, %s) AND {_VISIBLE} "
     "ORDER BY j.institution, j.xid, j.commit_number LIMIT %s"
 )
@@ -55,7 +66,7 @@ class BundleChangeFeed:
             for _ in range(0, MOST_COMMITS, _ROWS):
                 rows = connection.run(_SINCE, (institution, *after, _ROWS)).fetchall()
                 for xid, commit, writer, body in rows:
-                    found = list(changes(bytes(body).split(b"\n"), institution, commit, f"commit {commit}"))
+                    found = _changes(bytes(body), institution, commit)
                     if page.is_full or not page.take(commit, found, _ALL, Mark(writer, commit)):
                         return page.page(more=True)
                     after = (xid, commit)
@@ -67,6 +78,14 @@ class BundleChangeFeed:
         """The number of the last commit that is told."""
         with self._database.reading() as connection:
             return dict(connection.run(_STAMPS, (list(institutions),)).fetchall())
+
+
+def _changes(body: bytes, institution: str, commit: int) -> list[Change]:
+    try:
+        return list(changes(body.split(b"\n"), institution, commit, f"commit {commit} of {institution}"))
+    except DamagedError as error:
+        log.error("feed.commit_damaged", extra={"reason": str(error)})  # noqa: TRY400 - the reason names the place
+        return []
 
 
 def _place(connection: Connection, institution: str, mark: Mark | None) -> tuple[str, int]:

@@ -4,11 +4,15 @@ Commits are followed in the order of their transactions, only as far as no trans
 none can become visible behind who follows, whoever wrote it.
 """
 
+import logging
 from typing import Final
 
 from imagerepo.adapters.postgres.database import Database
 from imagerepo.adapters.segments.arrivals import arrived
+from imagerepo.errors import DamagedError
 from imagerepo.ports.feed import Arrived, Mark, Marks, Page
+
+log = logging.getLogger(__name__)
 
 _PAGE: Final = 500  # versions after which a page ends
 _ROWS: Final = 64  # of the journal, read at a time
@@ -45,8 +49,16 @@ class BundleFeed:
             with self._database.reading() as connection:
                 rows = connection.run(_SINCE, (xid, institution, mark.position, _ROWS)).fetchall()
             for one, whose, commit, body in rows:
-                found.extend(arrived(bytes(body).split(b"\n"), commit, f"commit {commit} of {whose}"))
+                found.extend(_arrived(bytes(body), commit, f"commit {commit} of {whose}"))
                 mark = Mark(f"{one}/{whose}", commit)
             if len(rows) < _ROWS:
                 return Page(found, {_ALL: mark}, more=False)
         return Page(found, {_ALL: mark}, more=True)
+
+
+def _arrived(body: bytes, commit: int, place: str) -> list[Arrived]:
+    try:
+        return list(arrived(body.split(b"\n"), commit, place))
+    except DamagedError as error:
+        log.error("feed.commit_damaged", extra={"reason": str(error)})  # noqa: TRY400 - the reason names the place
+        return []

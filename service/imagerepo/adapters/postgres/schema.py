@@ -54,6 +54,14 @@ REBUILDING: Final = "rebuild"
 
 PARTS: Final = (_part("index", index_sql.__file__), _part("work", work_sql.__file__))
 
+# Rows of transactions that this server has not begun yet, if any; each institution by a look at its last one.
+_AHEAD: Final = (
+    "WITH RECURSIVE last AS ((SELECT institution, xid FROM journal ORDER BY institution DESC, xid DESC LIMIT 1) "
+    "UNION ALL SELECT j.institution, j.xid FROM last, LATERAL (SELECT institution, xid FROM journal "
+    "WHERE institution < last.institution ORDER BY institution DESC, xid DESC LIMIT 1) j) "
+    "SELECT EXISTS (SELECT 1 FROM last WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))"
+)
+
 
 def check(database: Database) -> None:
     """Return if the schema is this program's, and the index is complete.
@@ -66,9 +74,16 @@ def check(database: Database) -> None:
     check_tables(database)
     with database.reading() as connection:
         (rebuilding,) = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (REBUILDING,)).fetchone() or (False,)
+        (is_ahead,) = connection.execute(_AHEAD).fetchone() or (False,)
     if rebuilding:
         raise SettingsError(
             "the index is being made anew, or that was ended before it was complete: run `imagerepo index rebuild`"
+        )
+    if is_ahead:
+        # Who follows the journal would pass over all that comes, until this server's transactions got that far.
+        raise SettingsError(
+            "the database was copied by pg_dump or logical replication, which do not keep the order of what changed: "
+            "restore a physical copy, or make an empty database and run `imagerepo index rebuild`"
         )
 
 

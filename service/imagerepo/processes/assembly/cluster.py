@@ -213,10 +213,10 @@ def journal(settings: Settings, shared: Shared) -> Journal:
 
 
 def acknowledge(settings: Settings, shared: Shared, reason: str) -> Sequence[str]:
-    """Say, signed, that the journal lacks entries which were signed. Raises SettingsError, UnavailableError."""
+    """Say that the journal lacks what ledger and signed roots have. Raises SettingsError, UnavailableError."""
     with closing(_database(shared)) as database, closing(S3Store(shared.store)) as store:
         schema.check(database)
-        return cluster_journal.signer(settings, shared, database, store, name_of_start()).acknowledge(reason)
+        return cluster_journal.acknowledge(settings, shared, database, store, reason, name_of_start())
 
 
 def _see_what_is_shared(settings: Settings, shared: Shared) -> None:
