@@ -1,7 +1,7 @@
 """Every implementation of the ports behind one face."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def in_segments(data: Path, storage: Storage = Storage(reserve=0)):  # noqa: B00
     writers = [SegmentCommits(folder.place(name, storage), folder.state) for name in WRITERS]
     try:
         reads = LocalObjects(data), SqlIndex(data), SqlMetadataCache(data, Room(1 << 30, 0))
-        yield Archive(*writers, *reads, SegmentChangeFeed(data, folder.state))
+        with closing(SegmentChangeFeed(data, folder.state)) as changes:
+            yield Archive(*writers, *reads, changes)
     finally:
         for one in writers:
             one.close()

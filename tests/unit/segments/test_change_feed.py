@@ -1,5 +1,6 @@
 """What changed, told of a data folder: in order of commit, whatever becomes visible when."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ def told(folder: Path, marks: Marks) -> tuple[list[str | None], Marks]:
     """SOP Instance UIDs after `marks`."""
     found: list[str | None] = []
     more = True
-    feed = SegmentChangeFeed(folder, folder / STATE)
-    while more:
-        page = feed.since("default", marks, 50)
-        found += [one.instance_uid for one in page.changes]
-        marks, more = page.marks, page.more
+    with closing(SegmentChangeFeed(folder, folder / STATE)) as feed:
+        while more:
+            page = feed.since("default", marks, 50)
+            found += [one.instance_uid for one in page.changes]
+            marks, more = page.marks, page.more
     return found, marks
 
 
@@ -71,7 +72,7 @@ def test_what_concerns_nobody_is_passed_over_and_a_page_ends_in_time(
         for number in range(30):
             archive.commits.commit([journal(query=str(number))])
         archive.commits.commit([store(ct(1))])
-        page = SegmentChangeFeed(tmp_path, tmp_path / STATE).since("default", {}, 50)
+        page = archive.changes.since("default", {}, 50)
         assert (page.changes, page.more) == ([], True)
         assert told(tmp_path, page.marks)[0] == [uid(1, 1, 1)]
 
@@ -92,7 +93,7 @@ def test_what_was_told_in_the_middle_of_a_commit_goes_on_there_after_a_start(tmp
     with in_segments(tmp_path, SMALL) as archive:
         archive.commits.commit([store(ct(number)) for number in range(60)])
         first, marks = [], {}
-        page = SegmentChangeFeed(tmp_path, tmp_path / STATE).since("default", marks, 50)
+        page = archive.changes.since("default", marks, 50)
         first, marks = [one.instance_uid for one in page.changes], page.marks
     with in_segments(tmp_path, SMALL):
         assert first + told(tmp_path, marks)[0] == [uid(1, 1, number) for number in range(60)]

@@ -32,6 +32,10 @@ class SegmentChangeFeed:
         self._numbers = Numbers(state, 0)
         self._lock = Lock()  # one thread at a time may ask for numbers
 
+    def close(self) -> None:
+        """Let go of the state; nobody may ask any more."""
+        self._numbers.close()
+
     def now(self, institution: str) -> Marks:  # noqa: ARG002 - segments are those of all
         """Behind all that is visible now."""
         with readable():

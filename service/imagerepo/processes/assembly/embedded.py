@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +70,11 @@ class Embedded:
         """Open what one of the folder's writers works with."""
         data = self._folder.data
         commits = SegmentCommits(self._folder.place(writer, self._settings.storage), self._folder.state)
+        changes = SegmentChangeFeed(data, self._folder.state)
         reads = self._reads()
+        opened = ExitStack()
+        opened.callback(changes.close)
+        opened.callback(commits.close)
         return Parts(
             reads=reads,
             commits=commits,
@@ -78,11 +83,11 @@ class Embedded:
             tasks=SqlTasks(data),
             worklist=SqlWorklist(data),
             feed=lambda: SegmentFeed(data),
-            changes=SegmentChangeFeed(data, self._folder.state),
+            changes=changes,
             check=reads.index.check,
             tended=(commits,),
             chores=(),
-            close=commits.close,
+            close=opened.close,
         )
 
     def readying(self) -> Readying:
@@ -131,8 +136,8 @@ def begin_work(settings: Settings, data: Path) -> None:
     work_schema.upgrade(data)
     tasks = SqlTasks(data)
     forwarding.begin(tasks, SegmentFeed(data), Rules(settings.forwarding.rules))
-    changes = SegmentChangeFeed(data, Folder(data, "", ()).state)
-    webhooks.begin(tasks, changes, webhooks.Hooks(settings.tenants))
+    with closing(SegmentChangeFeed(data, Folder(data, "", ()).state)) as changes:
+        webhooks.begin(tasks, changes, webhooks.Hooks(settings.tenants))
 
 
 def tasks_of(data: Path) -> Tasks:
